@@ -1,0 +1,132 @@
+"""The settings of a run as frozen values that check themselves, and the one error type for bad input.
+
+Knows numbers and words only: no torch, no host, no files.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+FPS = 25  # output frames per second; the audio features have the same rate
+SAMPLE_RATE = 16_000  # what wav2vec2 hears, Hz
+VAE_TIME = 4  # frames per latent frame (after the first)
+VAE_SPACE = 8  # pixels per latent cell
+SIZE_STEP = 16  # pixels per token: VAE_SPACE times the DiT's 2x2 patch
+
+MODES = ("streaming", "clip")
+TAILS = ("silence", "mirror")
+
+
+class InputError(ValueError):
+    """A value from the user that cannot work.
+
+    The text has two lines: which input with which numbers, and what to do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str):
+        super().__init__(f"{problem}\n{remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+def _whole(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{name}: {value!r} is not a whole number.", "Give a whole number of frames.")
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Length of one sampling window and of its overlap with the window before, in frames at 25 fps.
+
+    frames: 4n+1, 5 or more (the reference uses 81). motion: frames of the previous window that the
+    next one continues from, 4n+1 and smaller than frames (the reference uses 9).
+    """
+
+    frames: int = 81
+    motion: int = 9
+
+    def __post_init__(self):
+        _whole(self.frames, "frames per window")
+        _whole(self.motion, "motion frames")
+        if self.frames < 5 or (self.frames - 1) % VAE_TIME:
+            lower = max(5, (self.frames - 1) // VAE_TIME * VAE_TIME + 1)
+            raise InputError(
+                f"frames per window: {self.frames} is not of the form 4n+1.",
+                f"Use {lower} or {lower + VAE_TIME}; the model was trained with 81.",
+            )
+        if self.motion < 1 or (self.motion - 1) % VAE_TIME:
+            lower = max(1, (self.motion - 1) // VAE_TIME * VAE_TIME + 1)
+            raise InputError(
+                f"motion frames: {self.motion} is not of the form 4n+1.",
+                f"Use {lower} or {lower + VAE_TIME}; the usual value is 9.",
+            )
+        if self.motion >= self.frames:
+            raise InputError(
+                f"motion frames: {self.motion} is not smaller than the {self.frames} frames of a window.",
+                f"Use at most {self.frames - VAE_TIME}, so that every window adds new frames.",
+            )
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Text and audio guidance scales, each 0 or more; 1 switches that guidance off.
+
+    Reference defaults: text 5, audio 4; with a distillation LoRA text 1, audio 2.
+    """
+
+    text: float = 5.0
+    audio: float = 4.0
+
+    def __post_init__(self):
+        for name, value in (("text scale", self.text), ("audio scale", self.audio)):
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 100):
+                raise InputError(f"{name}: {value!r} is outside 0 to 100.", "Use 5 (text) and 4 (audio), or 1 for off.")
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The model calls of one step.
+
+        Three as the reference makes them, two when the text scale is 1 (as the reference) or the
+        audio scale is 1 (the third then cancels out exactly), one when both are 1.
+        """
+        text, audio = math.isclose(self.text, 1.0), math.isclose(self.audio, 1.0)
+        if text:
+            return ("cond",) if audio else ("cond", "drop_audio")
+        return ("cond", "drop_text") if audio else ("cond", "drop_text", "uncond")
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Everything about a run but its models and inputs.
+
+    colour: strength of the colour correction against the reference picture, 0-1.
+    mode: "streaming" for the whole speech, "clip" for one window.
+    tail: what is heard after the speech ends inside the last window: "silence", or "mirror" as the
+    reference does it (the speech backwards, which makes lips move).
+    """
+
+    window: WindowConfig = WindowConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    seed: int = 0
+    colour: float = 1.0
+    mode: str = "streaming"
+    tail: str = "silence"
+
+    def __post_init__(self):
+        if not 0.0 <= self.colour <= 1.0:
+            raise InputError(f"colour correction: {self.colour} is outside 0 to 1.", "Use 1 for full strength, 0 for off.")
+        if self.mode not in MODES:
+            raise InputError(f"mode: {self.mode!r} is unknown.", f"Use one of {', '.join(MODES)}.")
+        if self.tail not in TAILS:
+            raise InputError(f"tail: {self.tail!r} is unknown.", f"Use one of {', '.join(TAILS)}.")
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse a picture size, in pixels, that the model's token grid cannot hold."""
+    for name, value in (("width", width), ("height", height)):
+        if value < SIZE_STEP or value % SIZE_STEP:
+            down = max(SIZE_STEP, value // SIZE_STEP * SIZE_STEP)
+            raise InputError(
+                f"{name}: {value} is not a multiple of {SIZE_STEP}.", f"Use {down} or {down + SIZE_STEP}."
+            )

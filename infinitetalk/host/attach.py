@@ -1,0 +1,116 @@
+"""Attach the adapter to a host MODEL, through the host's seams only.
+
+The audio tokens and the held motion latents travel in CONDITIONING as model conds; an APPLY_MODEL
+wrapper takes them out, an `attn2_patch` adds the audio attention, the adapter's weights are an
+additional model that the host loads and offloads with the DiT. Without those conds the patched
+model computes exactly what the plain one does. Nothing of a run is kept here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import WrappersMP
+
+from ..model.audio_attention import add_audio
+from .loading import check_fit, model_shape, patch_shape
+
+KEY = "infinitetalk"
+AUDIO = "audio_embed"  # [1, T, M, D]; this very name is sliced in time by the host's context windows
+MOTION = "infinitetalk_motion"  # [1, 16, n, h, w], un-normalised latents held in the first n latent frames
+_BLOCKS, _BLOCK, _TOKENS = "infinitetalk_blocks", "infinitetalk_block", "infinitetalk_tokens"
+
+
+def attach(model, patch):
+    """A clone of `model` with the adapter in `patch` (a MODEL_PATCH); replaces an adapter attached before.
+
+    Raises InputError when the model is not Wan 2.1 image-to-video or the sizes differ.
+    """
+    check_fit(patch_shape(patch), model_shape(model), "adapter")
+    model = detach(model)
+    model.set_additional_models(KEY, [patch])
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample)
+    model.set_model_patch(AudioPatch(), "attn2_patch")
+    model.set_model_patch(NextBlock(), "double_block")
+    return model
+
+
+def detach(model):
+    """A clone of `model` without our adapter and wrappers; everything else on it stays."""
+    model = model.clone()
+    model.remove_additional_models(KEY)
+    for kind in (WrappersMP.APPLY_MODEL, WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE):
+        model.remove_wrappers_with_key(kind, KEY)
+    patches = model.model_options["transformer_options"].get("patches", {})
+    for name in ("attn2_patch", "double_block"):
+        if name in patches:
+            patches[name] = [patch for patch in patches[name] if not isinstance(patch, (AudioPatch, NextBlock))]
+            if not patches[name]:
+                del patches[name]
+    return model
+
+
+def attached(model):
+    """The adapter's patcher on `model`, or None."""
+    return next(iter(model.get_additional_models_with_key(KEY)), None)
+
+
+def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+    tokens, motion = kwargs.pop(AUDIO, None), kwargs.pop(MOTION, None)
+    base = executor.class_obj  # the model of this GPU
+    if motion is not None:
+        x = hold(x, base.process_latent_in(motion.to(x)), transformer_options.get("context_window"))
+    if tokens is not None:
+        blocks = base.current_patcher.get_additional_models_with_key(KEY)[0].model.blocks
+        tokens = tokens.to(x.device, base.get_dtype_inference())
+        transformer_options = {**transformer_options, _TOKENS: tokens, _BLOCKS: blocks, _BLOCK: blocks[0]}
+    return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+
+def _outer_sample(executor, *args, **kwargs):
+    """The held latents are exact in the result, whatever the sampler did to them."""
+    result = executor(*args, **kwargs)
+    held = [c["model_conds"][MOTION].cond for c in executor.class_obj.conds.get("positive", []) if MOTION in c["model_conds"]]
+    return hold(result, held[0].to(result)) if held else result
+
+
+def hold(x: torch.Tensor, motion: torch.Tensor, window=None) -> torch.Tensor:
+    """x [B, 16, T, h, w] with its first latent frames replaced by motion [.., 16, n, h, w].
+
+    `window` is the host's context window when x is only a slice in time of the whole latent.
+    """
+    x = x.clone()
+    for position, frame in enumerate(window.index_list if window is not None else range(x.shape[2])):
+        if frame < motion.shape[2]:
+            x[:, :, position] = motion[:, :, frame]
+    return x
+
+
+@dataclass(frozen=True)
+class AudioPatch:
+    """attn2_patch: adds the current block's audio attention to the residual stream."""
+
+    def __call__(self, args):
+        options = args["transformer_options"]
+        block = options.get(_BLOCK)
+        if block is None:
+            return args["x"]
+        return add_audio(block, args["x"], options[_TOKENS], options["grid_sizes"], optimized_attention)
+
+
+@dataclass(frozen=True)
+class NextBlock:
+    """double_block patch: publishes the adapter block of the DiT block that comes next.
+
+    Done between the blocks so that a compiled DiT block never indexes a list by its own number,
+    which would compile it anew for every block.
+    """
+
+    def __call__(self, args):
+        options, following = args["transformer_options"], args["block_index"] + 1
+        if _BLOCKS in options and following < len(options[_BLOCKS]):
+            options[_BLOCK] = options[_BLOCKS][following]
+        return {"img": args["img"]}

@@ -1,0 +1,137 @@
+"""Files -> the host's MODEL and MODEL_PATCH objects, with every refusal made from the file's header.
+
+Owns file lists, headers and the adapter's construction. Must not know sampling.
+"""
+
+from __future__ import annotations
+
+import os
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..config import InputError
+from ..model.adapter import InfiniteTalkAdapter
+from ..model.layouts import BaseShape, Shapes, check_base, check_fit, read_adapter, read_base, strip_prefix
+
+ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk")
+MODEL_FOLDER = "diffusion_models"
+
+
+def register_folders() -> None:
+    """Make `models/infinitetalk` known to the host beside its own model folders."""
+    folder_paths.add_model_folder_path("infinitetalk", os.path.join(folder_paths.models_dir, "infinitetalk"))
+    extensions = folder_paths.folder_names_and_paths["infinitetalk"][1]
+    extensions.update(folder_paths.supported_pt_extensions)
+
+
+def list_files(*folders: str) -> list[str]:
+    """Names, sub-folders included, of the safetensors files in the host's model folders; each name once."""
+    names: dict[str, None] = {}
+    for folder in folders:
+        names.update(dict.fromkeys(folder_paths.get_filename_list(folder)))
+    return [name for name in names if name.endswith(".safetensors")]
+
+
+def find_file(name: str, folders: tuple[str, ...], label: str) -> str:
+    """Full path of `name` in the first of `folders` that has it."""
+    for folder in folders:
+        path = folder_paths.get_full_path(folder, name)
+        if path:
+            return path
+    raise InputError(
+        f"{label}: {name} is not in {' or '.join('models/' + folder for folder in folders)}.",
+        "Put the file there and press R to refresh the lists, or choose another one.",
+    )
+
+
+def read_shapes(path: str, label: str) -> Shapes:
+    """Key -> shape of a safetensors file, without loading a tensor."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{label}: {os.path.basename(path)} is not a readable safetensors file ({error}).",
+            "The download is incomplete or the file is of another format: fetch it again as .safetensors.",
+        ) from error
+
+
+def check_files(model_name: str, adapter_name: str) -> None:
+    """Refuse, from the headers alone, a model and an adapter file that cannot work together."""
+    base = read_base(read_shapes(find_file(model_name, (MODEL_FOLDER,), "model"), "model"), f"model: {model_name}")
+    check_fit(check_adapter_file(adapter_name), base, f"adapter: {adapter_name}")
+
+
+def check_adapter_file(name: str):
+    """The sizes of an adapter file, or a refusal, from its header."""
+    return read_adapter(read_shapes(find_file(name, ADAPTER_FOLDERS, "adapter"), "adapter"), f"adapter: {name}")
+
+
+def load_model(name: str):
+    """A diffusion model as the host's own loader gives it."""
+    path = find_file(name, (MODEL_FOLDER,), "model")
+    read_base(read_shapes(path, "model"), f"model: {name}")
+    return comfy.sd.load_diffusion_model(path)
+
+
+def load_adapter(name: str):
+    """An adapter file as a MODEL_PATCH of the stored precision."""
+    return _load_adapter_file(find_file(name, ADAPTER_FOLDERS, "adapter"))
+
+
+def _load_adapter_file(path: str, disable_dynamic: bool = False):
+    tensors = comfy.utils.load_torch_file(path, safe_load=True)
+    tensors = {strip_prefix(key): value for key, value in tensors.items()}
+    shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
+    offload = comfy.model_management.unet_offload_device()
+    adapter = InfiniteTalkAdapter(
+        shape, operations=comfy.ops.manual_cast, device=offload, dtype=comfy.utils.weight_dtype(tensors)
+    )
+    # The class is looked up now: the host rebinds it at start when dynamic VRAM is on.
+    kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = kind(adapter, load_device=comfy.model_management.get_torch_device(), offload_device=offload)
+    adapter.load_state_dict(tensors, strict=False, assign=patcher.is_dynamic())
+    adapter.eval().requires_grad_(False)
+    comfy.model_management.archive_model_dtypes(adapter)
+    patcher.cached_patcher_init = (_load_adapter_file, (path,))  # lets the host make one copy per GPU
+    return patcher
+
+
+def patch_shape(patch, label: str = "model_patch"):
+    """The sizes of a MODEL_PATCH, or a refusal of one that is something else."""
+    module = getattr(patch, "model", None)
+    if not isinstance(module, torch.nn.Module):
+        raise InputError(
+            f"{label}: {type(patch).__name__} is not a model patch.", "Connect Load Model Patch or choose an adapter file."
+        )
+    return read_adapter({key: tuple(value.shape) for key, value in module.state_dict().items()}, label)
+
+
+def model_shape(model, label: str = "model") -> BaseShape:
+    """The sizes of a loaded MODEL, or a refusal of anything that is not Wan 2.1 image-to-video.
+
+    Reads the module's own numbers, so quantised and GGUF models work alike.
+    """
+    module = model.get_model_object("diffusion_model")
+    if not all(hasattr(module, name) for name in ("patch_embedding", "blocks", "img_emb", "in_dim", "out_dim", "dim")):
+        raise InputError(
+            f"{label}: {type(module).__name__} is not a Wan diffusion model.",
+            "Connect Wan2.1 I2V 14B (480p or 720p).",
+        )
+    base = BaseShape(
+        dim=module.dim,
+        layers=len(module.blocks),
+        in_dim=module.in_dim,
+        out_dim=module.out_dim,
+        clip=module.img_emb is not None,
+        vace=hasattr(module, "vace_blocks"),
+    )
+    check_base(base, label)
+    return base

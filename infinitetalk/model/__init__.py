@@ -1,0 +1,1 @@
+"""The adapter's maths and file layouts: audio projection, audio cross-attention, what a checkpoint is."""

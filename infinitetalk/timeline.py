@@ -1,0 +1,78 @@
+"""All arithmetic between frames, latent frames, audio samples and seconds, and the window plan.
+
+The plan is a value computed before anything is loaded. Knows no tensors and no host.
+Source of the plan's rules: the streaming loop of the public InfiniteTalk implementation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import FPS, SAMPLE_RATE, VAE_TIME, WindowConfig
+
+
+def feature_frames(samples: int) -> int:
+    """Number of 25 Hz audio feature frames of `samples` samples at 16 kHz; the video gets as many frames."""
+    return int(samples / SAMPLE_RATE * FPS)
+
+
+def samples_of_frames(frames: int, sample_rate: int) -> int:
+    """Audio samples at `sample_rate` Hz that sound while `frames` video frames are shown."""
+    return round(frames * sample_rate / FPS)
+
+
+def latent_frames(frames: int) -> int:
+    """Latent frames of `frames` video frames: the first frame alone, then one per four."""
+    return (frames - 1) // VAE_TIME + 1
+
+
+def timecode(frame: int) -> str:
+    """Time of a frame as m:ss.ff seconds, for people."""
+    seconds = frame / FPS
+    return f"{int(seconds // 60)}:{seconds % 60:05.2f}"
+
+
+@dataclass(frozen=True)
+class Window:
+    """One sampling window.
+
+    index: 0, 1, ...; start, end: range of video frames it samples (end may lie past the speech);
+    motion: leading frames it shares with the window before (0 in the first); keep: frames of it
+    that go into the video, counted after the motion frames; seed: of its noise.
+    """
+
+    index: int
+    start: int
+    end: int
+    motion: int
+    keep: int
+    seed: int
+
+    @property
+    def frames(self) -> int:
+        return self.end - self.start
+
+
+def plan(total: int, config: WindowConfig, mode: str = "streaming", seed: int = 0) -> tuple[Window, ...]:
+    """The windows that cover `total` frames of speech; in "clip" mode only the first.
+
+    Windows advance by frames - motion; the last is the first whose end reaches `total`. All are
+    full length: the model is given as many frames as it was trained with, and `keep` cuts the rest.
+    """
+    if total < 1:
+        return ()
+    windows, start = [], 0
+    while True:
+        index = len(windows)
+        motion = config.motion if index else 0
+        end = start + config.frames
+        keep = min(end, total) - start - motion
+        windows.append(Window(index, start, end, motion, keep, seed + index))
+        if end >= total or mode == "clip":
+            return tuple(windows)
+        start = end - config.motion
+
+
+def video_frames(windows: tuple[Window, ...]) -> int:
+    """Length of the finished video, in frames."""
+    return sum(window.keep for window in windows)
