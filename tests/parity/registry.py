@@ -46,7 +46,8 @@ class Result:
 
     @property
     def line(self) -> str:
-        text = f"{self.name:<48} error {self.error:<9.2e} tolerance {self.tolerance:<8.0e} {'ok' if self.ok else 'FAIL'}"
+        verdict = "ok" if self.ok else "FAIL"
+        text = f"{self.name:<48} error {self.error:<9.2e} tolerance {self.tolerance:<8.0e} {verdict}"
         return f"{text}  {self.note}" if self.note else text
 
 
