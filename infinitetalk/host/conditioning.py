@@ -1,0 +1,80 @@
+"""One window's inputs as host CONDITIONING: reference, held motion latents, speech and silence.
+
+Works on any host CONDITIONING lists; the caller's lists and tensors are left as they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import comfy.conds
+import comfy.model_management
+import node_helpers
+import torch
+
+from ..config import InputError
+from ..features import AudioFeatures, split_taps, window_taps
+from ..model.audio_projection import project, project_silence
+from ..reference import Reference
+from ..timeline import Window
+from .attach import AUDIO, MOTION, attached
+
+
+class Tokens(NamedTuple):
+    """Audio tokens [1, T, M, D] of a window: of the speech and of no sound at all."""
+
+    speech: torch.Tensor
+    silence: torch.Tensor
+
+
+def check_features(model, features: AudioFeatures) -> None:
+    """Refuse features of another encoder than the adapter was trained with."""
+    patch = attached(model)
+    if patch is None:
+        raise InputError(
+            "model: no InfiniteTalk adapter is attached.",
+            "Use Load InfiniteTalk Model, or put Apply InfiniteTalk Adapter after your loader.",
+        )
+    layers, channels = features.speech.shape[1:]
+    wanted = patch.model.audio_proj.proj1.weight.shape[1] // 5
+    if layers * channels != wanted:
+        raise InputError(
+            f"features: {layers} layers of {channels} channels are {layers * channels} values per frame, "
+            f"the adapter takes {wanted}.",
+            "Encode the speech with the encoder the adapter was made for; the published adapters take "
+            "chinese-wav2vec2-base (12 layers of 768).",
+        )
+
+
+def window_tokens(model, features: AudioFeatures, window: Window, tail: str) -> Tokens:
+    """Project one window's audio, once for all its steps, on the device of the adapter."""
+    patch = attached(model)
+    comfy.model_management.load_models_gpu([patch])
+    layers = patch.model.audio_proj
+    taps = window_taps(features, window, tail).to(patch.load_device, model.model.get_dtype_inference())
+    with torch.no_grad():
+        first, latter = split_taps(taps)
+        speech = project(layers, first, latter)
+        return Tokens(speech, project_silence(layers, speech.shape[1], taps))
+
+
+def window_conditioning(positive, negative, reference: Reference, motion: torch.Tensor, tokens: Tokens):
+    """(positive, negative) with everything the window needs; the positive hears the speech, the negative nothing."""
+    latent = reference.conditioning((tokens.speech.shape[1] - 1) * 4 + 1)
+    mask = latent.new_ones(1, 1, *latent.shape[2:])
+    mask[:, :, :1] = 0.0  # 0 marks the frame that is given
+    shared = {"concat_latent_image": latent, "concat_mask": mask, "clip_vision_output": reference.clip}
+    return (
+        _with_model_conds(node_helpers.conditioning_set_values(positive, shared), motion, tokens.speech),
+        _with_model_conds(node_helpers.conditioning_set_values(negative, shared), motion, tokens.silence),
+    )
+
+
+def _with_model_conds(conditioning, motion: torch.Tensor, audio: torch.Tensor):
+    out = []
+    for embedding, values in conditioning:
+        conds = dict(values.get("model_conds", {}))
+        conds[AUDIO] = comfy.conds.CONDRegular(audio)
+        conds[MOTION] = comfy.conds.CONDRegular(motion)
+        out.append([embedding, {**values, "model_conds": conds}])
+    return out

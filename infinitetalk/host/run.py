@@ -1,0 +1,124 @@
+"""A whole run: check, plan, stream the windows, write the video. The Sampler node's one call.
+
+Everything of the run lives in this call; whatever ends it, the finished windows stay playable.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+
+from ..colour import match_colour
+from ..config import InputError, StreamConfig
+from ..features import AudioFeatures
+from ..reference import Reference
+from ..stream import Stages, stream
+from ..timeline import plan, video_frames
+from ..video import VideoWriter, check_writable
+from .conditioning import check_features
+from .denoise import Denoiser
+from .progress import RunProgress
+from .vae import WanVae
+
+TEMP_PREFIX = "InfiniteTalk"
+UNFINISHED_PREFIX = "InfiniteTalk/unfinished"
+BYTES_PER_PIXEL = 0.05  # of H.264 at the writer's quality, an upper guess for the disk check
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The sockets of the Sampler node."""
+
+    model: Any
+    vae: Any
+    positive: list
+    negative: list
+    features: AudioFeatures
+    reference: Reference
+    sampler: Any
+    sigmas: torch.Tensor
+
+
+def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> Path:
+    """Make the video, with its sound, in the host's temp folder.
+
+    Raises InputError before sampling for inputs that cannot work together, and the host's interrupt
+    when the user cancels; the finished windows are then moved to the output folder.
+    """
+    features, reference = inputs.features, inputs.reference
+    check_run(inputs, config)
+    windows = plan(features.frames, config.window, config.mode, config.seed)
+    path = _temp_path(reference, video_frames(windows))
+    progress = RunProgress(inputs.model, windows, len(inputs.sigmas) - 1, node_id)
+    denoise = Denoiser(
+        inputs.model,
+        inputs.positive,
+        inputs.negative,
+        features,
+        reference,
+        inputs.sampler,
+        inputs.sigmas,
+        config,
+        progress.step,
+    )
+    vae = WanVae(inputs.vae)
+    grade = partial(match_colour, reference=reference.picture, strength=config.colour)
+    sound = (features.waveform, features.sample_rate)
+    writer = VideoWriter(path, reference.width, reference.height, sound)
+    done = 0
+    try:
+        for finished in stream(windows, reference.first, Stages(denoise, vae.decode, grade, vae.encode)):
+            writer.add(finished.frames)
+            done += 1
+            progress.finished(finished.window, finished.frames)
+        return writer.finish()
+    except BaseException:
+        # Cancel is a BaseException of the host; out of memory or a full disk must not lose frames either.
+        kept = writer.abort(keep=done > 0)
+        if kept is not None:
+            progress.say(f"Stopped: {done} of {len(windows)} windows are kept in {_keep(kept)}")
+        raise
+
+
+def check_run(inputs: Inputs, config: StreamConfig) -> None:
+    """Everything that can be refused before the first model call."""
+    check_features(inputs.model, inputs.features)
+    inputs.reference.conditioning(config.window.frames)
+    WanVae(inputs.vae)
+    if inputs.sigmas.ndim != 1 or len(inputs.sigmas) < 2:
+        raise InputError(
+            f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step.",
+            "Connect InfiniteTalk Schedule, or a scheduler with 1 or more steps and denoise above 0.",
+        )
+    for name, conditioning in (("positive", inputs.positive), ("negative", inputs.negative)):
+        if not conditioning:
+            raise InputError(f"{name}: the conditioning is empty.", "Connect a CLIP Text Encode.")
+
+
+def _temp_path(reference: Reference, frames: int) -> Path:
+    expected = int(frames * reference.width * reference.height * BYTES_PER_PIXEL)
+    check_writable(folder_paths.get_output_directory())
+    check_writable(folder_paths.get_temp_directory(), expected)
+    return _numbered(TEMP_PREFIX, folder_paths.get_temp_directory())
+
+
+def _numbered(prefix: str, folder: str) -> Path:
+    where, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder)
+    return Path(where) / f"{name}_{counter:05}_.mp4"
+
+
+def _keep(path: Path) -> str:
+    """Move an unfinished video to the output folder; its name there, for people."""
+    target = _numbered(UNFINISHED_PREFIX, folder_paths.get_output_directory())
+    shutil.move(path, target)
+    name = os.path.relpath(target, folder_paths.get_output_directory())
+    logging.info("InfiniteTalk: the finished windows are kept in output/%s", name)
+    return f"output/{name}"

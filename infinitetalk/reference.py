@@ -1,0 +1,67 @@
+"""The reference: the picture of the person, encoded once and used by every window.
+
+A value. Must not know how it was encoded or who uses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .config import VAE_SPACE, InputError
+from .timeline import latent_frames
+
+
+@dataclass(frozen=True)
+class Reference:
+    """picture: [H, W, 3] float 0..1 on the CPU, H and W multiples of 16; latent: [1, 16, T, H/8, W/8],
+    the picture followed by mid grey, encoded by the VAE (not normalised); clip: the host's CLIP vision output.
+
+    Source of the conditioning video: facts 2 and 3 of the public implementation's streaming loop
+    (one picture, then zeros in the -1..1 range, encoded whole).
+    """
+
+    picture: torch.Tensor
+    latent: torch.Tensor
+    clip: Any
+
+    @property
+    def height(self) -> int:
+        return self.picture.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.picture.shape[1]
+
+    def conditioning(self, frames: int) -> torch.Tensor:
+        """The conditioning latent of a window of `frames`: a prefix, because the VAE is causal.
+
+        Raises InputError when the reference was encoded for shorter windows.
+        """
+        wanted = latent_frames(frames)
+        if wanted > self.latent.shape[2]:
+            held = (self.latent.shape[2] - 1) * 4 + 1
+            raise InputError(
+                f"frames per window: {frames} is more than the {held} frames the reference was encoded for.",
+                f"Set window_frames of the InfiniteTalk Reference to {frames}, or use windows of {held} frames.",
+            )
+        return self.latent[:, :, :wanted]
+
+    @property
+    def first(self) -> torch.Tensor:
+        """The latent of the picture alone, [1, 16, 1, h, w]: what the first window starts from."""
+        return self.latent[:, :, :1]
+
+
+def padded_video(picture: torch.Tensor, frames: int) -> torch.Tensor:
+    """[H, W, 3] 0..1 -> [frames, H, W, 3]: the picture, then mid grey."""
+    video = picture.new_full((frames, *picture.shape), 0.5)
+    video[0] = picture
+    return video
+
+
+def latent_shape(reference: Reference, frames: int) -> tuple[int, ...]:
+    """Shape of a window's latent, [1, 16, T, h, w]."""
+    return (1, 16, latent_frames(frames), reference.height // VAE_SPACE, reference.width // VAE_SPACE)

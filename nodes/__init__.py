@@ -1,0 +1,42 @@
+"""The list of nodes and ComfyUI's entry point to it. Knows no node's inside."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension
+
+from ..infinitetalk.host.loading import register_folders
+from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder
+from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
+from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
+from .reference import InfiniteTalkReference
+from .sampler import InfiniteTalkSampler
+from .settings import InfiniteTalkGuidance, InfiniteTalkSchedule
+from .video import InfiniteTalkVideoCombine
+from .window import InfiniteTalkWindow
+
+NODES = [
+    InfiniteTalkLoadModel,
+    InfiniteTalkApplyAdapter,
+    InfiniteTalkLoadAudioEncoder,
+    InfiniteTalkAudioEncode,
+    InfiniteTalkReference,
+    InfiniteTalkGuidance,
+    InfiniteTalkSchedule,
+    InfiniteTalkSampler,
+    InfiniteTalkVideoCombine,
+    InfiniteTalkWindow,
+    InfiniteTalkLoadEmbeds,
+    InfiniteTalkSaveEmbeds,
+]
+
+
+class InfiniteTalkExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register_folders()
+
+    async def get_node_list(self):
+        return NODES
+
+
+async def comfy_entrypoint() -> InfiniteTalkExtension:
+    return InfiniteTalkExtension()

@@ -1,0 +1,96 @@
+"""Nodes that give a MODEL with the InfiniteTalk adapter attached."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..infinitetalk.host.attach import attach
+from ..infinitetalk.host.loading import (
+    ADAPTER_FOLDERS,
+    MODEL_FOLDER,
+    check_adapter_file,
+    check_files,
+    list_files,
+    load_adapter,
+    load_model,
+)
+from ..infinitetalk.config import InputError
+from .common import ALIASES, CATEGORY, verdict
+
+FROM_SOCKET = "(from model_patch)"
+
+
+class InfiniteTalkLoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="InfiniteTalkLoadModel",
+            display_name="Load InfiniteTalk Model",
+            category=CATEGORY,
+            description="Loads Wan2.1 I2V and attaches the InfiniteTalk adapter.",
+            search_aliases=[*ALIASES, "load diffusion model", "wan"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list_files(MODEL_FOLDER),
+                    tooltip="Wan2.1 I2V 14B, 480p or 720p, from models/diffusion_models.",
+                ),
+                io.Combo.Input(
+                    "adapter",
+                    options=list_files(*ADAPTER_FOLDERS),
+                    tooltip="InfiniteTalk adapter (single or multi), from models/model_patches, "
+                    "models/diffusion_models or models/infinitetalk, sub-folders included.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model with the adapter attached.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model, adapter):
+        return verdict(lambda: check_files(model, adapter))
+
+    @classmethod
+    def execute(cls, model, adapter):
+        return io.NodeOutput(attach(load_model(model), load_adapter(adapter)))
+
+
+class InfiniteTalkApplyAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="InfiniteTalkApplyAdapter",
+            display_name="Apply InfiniteTalk Adapter",
+            category=CATEGORY,
+            description="Attaches the InfiniteTalk adapter to a model from any loader (GGUF, quantised, with LoRAs, "
+            "compiled). Applying it again replaces the adapter.",
+            search_aliases=[*ALIASES, "model patch"],
+            inputs=[
+                io.Model.Input("model", tooltip="Wan2.1 I2V 14B from any loader, before or after LoRAs."),
+                io.Combo.Input(
+                    "adapter",
+                    options=[*list_files(*ADAPTER_FOLDERS), FROM_SOCKET],
+                    tooltip="InfiniteTalk adapter file, or the patch connected to model_patch.",
+                ),
+                io.ModelPatch.Input(
+                    "model_patch",
+                    optional=True,
+                    tooltip=f"An adapter from Load Model Patch; used when adapter is {FROM_SOCKET}.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model with the adapter attached.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, adapter):
+        return True if adapter == FROM_SOCKET else verdict(lambda: check_adapter_file(adapter))
+
+    @classmethod
+    def execute(cls, model, adapter, model_patch=None):
+        if adapter != FROM_SOCKET:
+            model_patch = load_adapter(adapter)
+        elif model_patch is None:
+            raise InputError(
+                f"adapter: {FROM_SOCKET} is chosen and nothing is connected to model_patch.",
+                "Choose an adapter file, or connect Load Model Patch.",
+            )
+        return io.NodeOutput(attach(model, model_patch))

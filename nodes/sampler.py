@@ -1,0 +1,102 @@
+"""The node that makes the video, window after window."""
+
+from __future__ import annotations
+
+from comfy_api.latest import InputImpl, io, ui
+
+from ..infinitetalk.config import MODES, TAILS, GuidanceConfig, StreamConfig, WindowConfig
+from ..infinitetalk.host.run import Inputs, render
+from .common import ALIASES, CATEGORY, Features, Guidance, Reference, verdict, window_inputs
+
+
+class InfiniteTalkSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="InfiniteTalkSampler",
+            display_name="InfiniteTalk Sampler",
+            category=CATEGORY,
+            description="Samples the whole speech in chained windows and writes the video while it goes. "
+            "Cancelling keeps what is finished, in the output folder.",
+            search_aliases=[*ALIASES, "ksampler", "streaming", "long video"],
+            inputs=[
+                io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached."),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+                io.Conditioning.Input("positive", tooltip="What the picture shows and how the person behaves."),
+                io.Conditioning.Input("negative", tooltip="What to avoid; used when the text scale is not 1."),
+                Features.Input("features", tooltip="From InfiniteTalk Audio Encode; decides the length of the video."),
+                Reference.Input("reference", tooltip="From InfiniteTalk Reference."),
+                io.Sampler.Input("sampler", tooltip="Any; the reference uses euler."),
+                io.Sigmas.Input("sigmas", tooltip="From InfiniteTalk Schedule, or any other."),
+                io.Int.Input(
+                    "seed",
+                    default=42,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Of the first window; every later window adds 1.",
+                ),
+                Guidance.Input("guidance", optional=True, tooltip="Text and audio scales; 5 and 4 when not connected."),
+                *window_inputs(),
+                io.Float.Input(
+                    "color_correction",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Pulls every frame's colours to the reference picture, so that long videos do not drift. 0 is off.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="streaming",
+                    tooltip="streaming makes the whole speech, clip only the first window.",
+                ),
+                io.Combo.Input(
+                    "tail",
+                    options=list(TAILS),
+                    default="silence",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What the model hears after the speech ends: silence, or the speech mirrored as in the reference.",
+                ),
+            ],
+            outputs=[io.Video.Output(display_name="video", tooltip="On disk, with the original sound.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, frames_per_window, motion_frames):
+        return verdict(lambda: WindowConfig(frames_per_window, motion_frames))
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        vae,
+        positive,
+        negative,
+        features,
+        reference,
+        sampler,
+        sigmas,
+        seed,
+        frames_per_window,
+        motion_frames,
+        color_correction,
+        mode,
+        guidance=None,
+        tail="silence",
+    ):
+        config = StreamConfig(
+            window=WindowConfig(frames_per_window, motion_frames),
+            guidance=guidance or GuidanceConfig(),
+            seed=seed,
+            colour=color_correction,
+            mode=mode,
+            tail=tail,
+        )
+        inputs = Inputs(model, vae, positive, negative, features, reference, sampler, sigmas)
+        path = render(inputs, config, cls.hidden.unique_id)
+        preview = ui.SavedResult(path.name, path.parent.name, io.FolderType.temp)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=ui.PreviewVideo([preview]))

@@ -1,0 +1,74 @@
+"""One window for the host's own samplers: KSampler, SamplerCustomAdvanced and what builds on them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..infinitetalk.config import GuidanceConfig, StreamConfig, WindowConfig
+from ..infinitetalk.host.window import prepare_window
+from .common import ALIASES, CATEGORY, Features, Guidance, Reference, verdict, window_inputs
+
+
+class InfiniteTalkWindow(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="InfiniteTalkWindow",
+            display_name="InfiniteTalk Window",
+            category=CATEGORY,
+            description="Everything one window needs, for KSampler or a custom sampler. The guidance is inside the model: "
+            "the sampler's own cfg is not used.",
+            search_aliases=[*ALIASES, "guider", "ksampler", "single window"],
+            inputs=[
+                io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached."),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE; encodes previous_frames."),
+                io.Conditioning.Input("positive", tooltip="The prompt."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt."),
+                Features.Input("features", tooltip="From InfiniteTalk Audio Encode."),
+                Reference.Input("reference", tooltip="From InfiniteTalk Reference."),
+                io.Int.Input(
+                    "window", default=0, min=0, max=100000, tooltip="Which window of the speech, counted from 0."
+                ),
+                Guidance.Input("guidance", optional=True, tooltip="Text and audio scales; 5 and 4 when not connected."),
+                *window_inputs(),
+                io.Image.Input(
+                    "previous_frames",
+                    optional=True,
+                    tooltip="Frames of the window before; the last motion_frames of them are continued. "
+                    "Needed from window 1 on.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="For KSampler."),
+                io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced."),
+                io.Conditioning.Output(display_name="positive", tooltip="For KSampler."),
+                io.Conditioning.Output(display_name="negative", tooltip="For KSampler."),
+                io.Latent.Output(display_name="latent", tooltip="Empty latent of the window."),
+                io.Int.Output(display_name="motion_frames", tooltip="Leading frames to drop before joining windows."),
+                io.Int.Output(display_name="new_frames", tooltip="Frames after them that belong to the video."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, frames_per_window, motion_frames):
+        return verdict(lambda: WindowConfig(frames_per_window, motion_frames))
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        vae,
+        positive,
+        negative,
+        features,
+        reference,
+        window,
+        frames_per_window,
+        motion_frames,
+        guidance=None,
+        previous_frames=None,
+    ):
+        config = StreamConfig(WindowConfig(frames_per_window, motion_frames), guidance or GuidanceConfig())
+        return io.NodeOutput(
+            *prepare_window((model, vae, positive, negative), features, reference, config, window, previous_frames)
+        )
