@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .registry import load_cases, run_file
+from .registry import load_cases, run_file, short
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,6 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{directory} holds no *.safetensors files.\nGive the folder with the golden files.", file=sys.stderr)
         return 1
     registry = load_cases()
+    for module, problem in registry.broken.items():
+        print(f"{module}.py could not be imported: {short(problem)}")
     passed = failed = 0
     for file in files:
         for result in run_file(file, registry):

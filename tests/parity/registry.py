@@ -170,10 +170,11 @@ def _one(name: str, function: Recompute, golden: Golden) -> Iterator[Result]:
         for result in function(golden):
             yield replace(result, name=f"{name}/{result.name}" if result.name else name)
     except Exception as problem:  # noqa: BLE001  # a crash is one failed line, by name; the other cases still run
-        yield Result(name, math.inf, 0.0, _short(problem))
+        yield Result(name, math.inf, 0.0, short(problem))
 
 
-def _short(problem: Exception) -> str:
+def short(problem: Exception) -> str:
+    """Type and first line of an exception, for one line of the report."""
     return f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"[:200]
 
 
@@ -193,10 +194,10 @@ def run_file(path: str | Path, registry: Registry) -> list[Result]:
     try:
         golden = Golden(path)
     except (OSError, SafetensorError, ValueError, TypeError) as problem:
-        return [Result(path.stem, math.inf, 0.0, _short(problem))]
+        return [Result(path.stem, math.inf, 0.0, short(problem))]
     functions = registry.of_kind(golden.kind)
     if not functions:
-        broken = "".join(f"; {name}: {_short(problem)}" for name, problem in registry.broken.items())
+        broken = f"; could not be imported: {', '.join(registry.broken)}" if registry.broken else ""
         return [Result(golden.kind, math.inf, 0.0, f"no recompute function{broken}")]
     found = [result for name, function in functions.items() for result in _one(name, function, golden)]
     found.extend(_unread(golden))

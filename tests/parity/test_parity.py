@@ -21,7 +21,8 @@ REQUIRED = (
     "audio_windows/split",
     "audio_windows/proj",
     "audio_cross_attention/one_person",
-    "dit_forward/p1",
+    "dit_forward/one_person",
+    "dit_forward/rope",
     "guidance/vanilla",
     "schedule",
     "buckets",
@@ -34,6 +35,10 @@ REQUIRED = (
 @functools.cache
 def results_of(kind: str) -> tuple[Result, ...]:
     return tuple(run_file(GOLDENS / f"{kind}.safetensors", load_cases()))
+
+
+def test_every_case_module_can_be_imported():
+    assert not load_cases().broken
 
 
 @pytest.mark.parametrize("name", REQUIRED)
