@@ -20,23 +20,13 @@ class InfiniteTalkVideoCombine(io.ComfyNode):
             search_aliases=[*ALIASES, "save video", "mp4", "mux", "combine"],
             inputs=[
                 io.MultiType.Input(
-                    "video", types=[io.Video, io.Image], tooltip="A video, or frames (then frame_rate applies)."
+                    "video", types=[io.Video, io.Image], tooltip="A video, or frames to show at 25 per second."
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="Sound to mux; the video's own sound when not connected."),
                 io.String.Input(
                     "filename_prefix",
                     default="InfiniteTalk/video",
                     tooltip="Name, with folders, below the output folder. %date:yyyy-MM-dd% and the like work.",
-                ),
-                io.Float.Input(
-                    "frame_rate",
-                    default=25.0,
-                    min=1.0,
-                    max=120.0,
-                    step=0.01,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Frames per second of an IMAGE input; InfiniteTalk makes 25.",
                 ),
                 io.Int.Input(
                     "crf",
@@ -54,8 +44,8 @@ class InfiniteTalkVideoCombine(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, video, filename_prefix, audio=None, frame_rate=25.0, crf=17):
+    def execute(cls, video, filename_prefix, audio=None, crf=17):
         metadata = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})}
-        saved = combine_video(video, audio, filename_prefix, metadata, (frame_rate, crf))
+        saved = combine_video(video, audio, filename_prefix, metadata, crf)
         preview = ui.SavedResult(saved.path.name, saved.subfolder, io.FolderType.output)
         return io.NodeOutput(InputImpl.VideoFromFile(str(saved.path)), ui=ui.PreviewVideo([preview]))

@@ -66,8 +66,11 @@ class Wav2VecEncoder:
         self.model, self.do_normalize = load_wav2vec(path)
         self.load_device = comfy.model_management.text_encoder_device()
         self.model_sample_rate = SAMPLE_RATE
+        # In a module of its own: the host writes `device` on what it manages, transformers' models forbid it.
+        managed = torch.nn.Module()
+        managed.add_module("wav2vec2", self.model)
         self.patcher = comfy.model_patcher.ModelPatcher(
-            self.model, load_device=self.load_device, offload_device=comfy.model_management.text_encoder_offload_device()
+            managed, load_device=self.load_device, offload_device=comfy.model_management.text_encoder_offload_device()
         )
 
     def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict:

@@ -18,11 +18,12 @@ import torch
 
 from ..colour import match_colour
 from ..config import InputError, StreamConfig
+from ..disk import check_writable
 from ..features import AudioFeatures
 from ..reference import Reference
 from ..stream import Stages, stream
 from ..timeline import plan, video_frames
-from ..video import VideoWriter, check_writable
+from ..video import VideoWriter, expected_bytes
 from .conditioning import check_features
 from .denoise import Denoiser
 from .progress import RunProgress
@@ -30,7 +31,6 @@ from .vae import WanVae
 
 TEMP_PREFIX = "InfiniteTalk"
 UNFINISHED_PREFIX = "InfiniteTalk/unfinished"
-BYTES_PER_PIXEL = 0.05  # of H.264 at the writer's quality, an upper guess for the disk check
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
 
 
 def _temp_path(reference: Reference, frames: int) -> Path:
-    expected = int(frames * reference.width * reference.height * BYTES_PER_PIXEL)
-    check_writable(folder_paths.get_output_directory())
-    check_writable(folder_paths.get_temp_directory(), expected)
+    check_writable(folder_paths.get_output_directory())  # where the finished part goes when the run is stopped
+    check_writable(folder_paths.get_temp_directory(), expected_bytes(reference.width, reference.height, frames))
     return _numbered(TEMP_PREFIX, folder_paths.get_temp_directory())
 
 
