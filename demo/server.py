@@ -122,8 +122,10 @@ class Server(Client):
             raise
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, kind, error, trace) -> None:
         self.stop()
+        if error is None:
+            self.log_file.unlink()  # kept only where it may explain something
 
     def wait(self) -> None:
         """Until the host answers; HostError when it ends, takes too long, or could not import this pack."""
