@@ -3,7 +3,7 @@
 Sizes: Wan I2V DiT of dim 256 (2 heads of 128), 3 blocks; Wan 2.1 VAE of base width 8 with 16 latent channels;
 wav2vec2 of 12 layers and hidden 48; the adapter that fits both; text and CLIP embeddings at their full widths.
 Key names are those of the published checkpoints. Weights are random at the scale of a fresh initialisation, so
-activations stay finite and pictures are noise. Every machine gets the same bytes. Knows no ComfyUI.
+activations stay finite and pictures are noise. Every machine gets the same values. Knows no ComfyUI.
 """
 
 from __future__ import annotations
