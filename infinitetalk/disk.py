@@ -1,0 +1,100 @@
+"""The output folder: is it writable, has it room, and what an error while writing means for the user.
+
+Knows paths and errno only: no video, no tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .config import InputError
+
+# EFBIG is a file size limit (quota by ulimit, FAT32's 4 GB); EDQUOT does not exist on Windows.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST}
+
+
+@contextlib.contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Around the writing of `path`: turns an error that the disk is the cause of into an InputError."""
+    try:
+        yield
+    except Exception as error:
+        known = _explain(error, Path(path))
+        if known is None:
+            raise
+        raise known from error
+
+
+def _explain(error: Exception, path: Path) -> InputError | None:
+    number = getattr(error, "errno", None)  # PyAV's errors carry errno, not all of them are OSErrors
+    if number in _FULL:
+        return InputError(
+            f"{path}: the disk is full ({_megabytes(_free(path.parent))} left).",
+            "Free some space or choose an output folder on another disk, then run again.",
+        )
+    if number in _CLOSED:
+        return InputError(
+            f"{path}: it cannot be written ({os.strerror(number)}).",
+            "Choose another output folder, or give the user that runs this program the right to write there.",
+        )
+    return None
+
+
+def check_writable(folder: str | Path, expected_bytes: int | None = None) -> None:
+    """Make sure that files can be written in `folder` (made if missing), and that it has room.
+
+    Writes a small file and removes it again. expected_bytes: room needed, not checked when None.
+    Raises InputError.
+    """
+    folder = Path(folder)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 4096)
+            probe.flush()
+    free = _free(folder)
+    if expected_bytes is not None and free < expected_bytes:
+        raise InputError(
+            f"{folder}: {_megabytes(free)} left on the disk, this video may need {_megabytes(expected_bytes)}.",
+            "Free some space or choose an output folder on another disk.",
+        )
+
+
+def publish(part: Path, final: Path) -> None:
+    """Give a finished file its final name, whole on disk before it has it. An older file there is replaced.
+
+    Raises OSError.
+    """
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, final)
+    if os.name == "posix":  # the name itself; Windows cannot open a folder for this
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def discard(path: Path) -> None:
+    """Remove a file if it is there; a folder that is gone or closed is no error."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0  # only for the text of a message; the folder itself is what is wrong
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,134 @@
+"""Copying an H.264 video into a new mp4 without encoding it again, with other sound or other tags.
+
+Also the repair of a file whose writing was cut off. Never holds more than a few packets of picture.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import av.container
+import torch
+
+from . import disk
+from .config import InputError
+from .soundtrack import Soundtrack, check_soundtrack
+
+Audio = tuple[torch.Tensor, int]  # waveform [1, C, T] float, sample rate in Hz
+
+_MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}  # what an mp4 can hold as it is
+_FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time"}  # about the old file
+
+
+def can_remux(video: str | Path | BinaryIO) -> bool:
+    """True for a video that remux() can copy: its picture is 8-bit H.264 that every player shows."""
+    with _open_source(video) as source:
+        streams = source.streams.video
+        return bool(streams) and streams[0].codec.canonical_name == "h264" and streams[0].pix_fmt == "yuv420p"
+
+
+def remux(
+    video: str | Path | BinaryIO,
+    out_path: str | Path,
+    audio: Audio | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Copy the picture of `video` into an mp4 at `out_path`, bit for bit.
+
+    audio: (waveform [1, C, T] float -1..1, sample rate); it starts with the first frame and is cut, or
+    padded with silence, to exactly the picture's length. None copies the sound that is there. metadata:
+    tags of the file, over those that `video` has. The file appears under its name when it is whole;
+    until then, and after an error, nothing does. Raises InputError for a disk that is full or cannot be
+    written, a picture that is not H.264 and sound that an mp4 cannot hold.
+    """
+    out_path = Path(out_path)
+    part = out_path.with_name(f"{out_path.stem}.mux.mp4")
+    if audio is not None:
+        check_soundtrack(*audio)
+    with _open_source(video) as source:
+        try:
+            with disk.explained(out_path):
+                _copy(source, part, audio, metadata or {})
+                disk.publish(part, out_path)
+        finally:
+            disk.discard(part)
+    return out_path
+
+
+def _open_source(video: str | Path | BinaryIO) -> av.container.InputContainer:
+    readable = hasattr(video, "read")
+    try:
+        return av.open(video if readable else str(video), "r")
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(
+            f"video: {'the data in memory' if readable else video} cannot be read ({error.strerror}).",
+            "Choose an existing video file; one that is still being written has to be finished first.",
+        ) from error
+
+
+def _copy(source: av.container.InputContainer, part: Path, audio: Audio | None, metadata: Mapping[str, str]) -> None:
+    if not source.streams.video or source.streams.video[0].codec.canonical_name != "h264":
+        raise InputError("video: its picture is not H.264.", "Encode it as H.264 first.")
+    picture = source.streams.video[0]
+    sounds = [] if audio is not None else [stream for stream in source.streams.audio if stream.codec_context]
+    for stream in sounds:
+        if stream.codec_context.name not in _MP4_AUDIO:
+            raise InputError(
+                f"video: an mp4 cannot hold its {stream.codec_context.name} sound as it is.",
+                "Connect the sound to the audio input, so that it is encoded to AAC.",
+            )
+    with av.open(str(part), "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}) as output:
+        kept = {key: value for key, value in source.metadata.items() if key not in _FILE_TAGS}
+        output.metadata.update({**kept, **metadata})
+        # opaque: take the stream's description as it is, open no encoder
+        streams = {stream.index: output.add_stream_from_template(stream, opaque=True) for stream in (picture, *sounds)}
+        soundtrack = None if audio is None else Soundtrack(output, *audio)
+        start, end = (picture.start_time or 0) if soundtrack else 0, Fraction(0)
+        for packet in source.demux(picture, *sounds):
+            if packet.dts is None:  # the demuxer's last, empty packet
+                continue
+            packet.pts, packet.dts = packet.pts - start, packet.dts - start
+            shown = packet.duration or round(1 / (picture.average_rate * packet.time_base))
+            end = max(end, (packet.pts + shown) * packet.time_base)
+            packet.stream = streams[packet.stream_index]
+            output.mux(packet)
+            if soundtrack:
+                output.mux(list(soundtrack.encode(end)))
+        if soundtrack:
+            output.mux(list(soundtrack.encode(end, last=True)))
+
+
+def cut_torn_end(path: str | Path) -> bool:
+    """Shorten a fragmented mp4 whose writing was cut off to its last whole fragment, so that it plays.
+
+    False, and the file is left alone, when not even one fragment is whole.
+    """
+    whole = 0
+    with open(path, "rb+") as file:
+        length = file.seek(0, os.SEEK_END)
+        for kind, end in _boxes(file, length):
+            if kind == b"mdat":
+                whole = end  # a fragment is its moof and the mdat after it
+        if whole:
+            file.truncate(whole)
+    return whole > 0
+
+
+def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int]]:
+    """(kind, end) of each whole box of the file's top level, in order."""
+    start = 0
+    while start + 8 <= length:
+        file.seek(start)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if size == 1:
+            size = struct.unpack(">Q", file.read(8))[0]
+        if size < 8 or start + size > length:
+            return
+        start += size
+        yield kind, start
