@@ -83,10 +83,10 @@ def load_model(name: str):
 
 def load_adapter(name: str):
     """An adapter file as a MODEL_PATCH of the stored precision."""
-    return _load_adapter_file(find_file(name, ADAPTER_FOLDERS, "adapter"))
+    return load_adapter_file(find_file(name, ADAPTER_FOLDERS, "adapter"))
 
 
-def _load_adapter_file(path: str, disable_dynamic: bool = False):
+def load_adapter_file(path: str, disable_dynamic: bool = False):
     tensors = comfy.utils.load_torch_file(path, safe_load=True)
     tensors = {strip_prefix(key): value for key, value in tensors.items()}
     shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
@@ -100,7 +100,7 @@ def _load_adapter_file(path: str, disable_dynamic: bool = False):
     adapter.load_state_dict(tensors, strict=False, assign=patcher.is_dynamic())
     adapter.eval().requires_grad_(False)
     comfy.model_management.archive_model_dtypes(adapter)
-    patcher.cached_patcher_init = (_load_adapter_file, (path,))  # lets the host make one copy per GPU
+    patcher.cached_patcher_init = (load_adapter_file, (path,))  # lets the host make one copy per GPU
     return patcher
 
 

@@ -19,7 +19,7 @@ import comfy.model_management  # noqa: E402
 import comfy.sd  # noqa: E402
 
 from infinitetalk.host.attach import attach  # noqa: E402
-from infinitetalk.host.loading import _load_adapter_file  # noqa: E402
+from infinitetalk.host.loading import load_adapter_file  # noqa: E402
 from infinitetalk.host.vae import WanVae  # noqa: E402
 
 LATENT_FORMAT = comfy.latent_formats.Wan21()
@@ -44,7 +44,7 @@ class Machine:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "adapter.safetensors"
             save_file(adapter, path)
-            self.patch = _load_adapter_file(str(path))
+            self.patch = load_adapter_file(str(path))
         self.plain = comfy.sd.load_diffusion_model_state_dict(base)
         self.model = attach(self.plain, self.patch)
 

@@ -1,0 +1,212 @@
+"""A whole run in this process: length, repeatability, what it leaves untouched, and what is kept when it is stopped."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from infinitetalk.config import InputError, WindowConfig
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+@pytest.fixture(autouse=True)
+def as_the_host_runs_nodes():
+    with torch.inference_mode():
+        yield
+
+
+def read(path) -> tuple[np.ndarray, float, float]:
+    """(frames [F, H, W, 3], seconds of video, seconds of sound) of a file."""
+    with av.open(str(path)) as file:
+        video, sound = file.streams.video[0], file.streams.audio[0]
+        seconds = float(video.duration * video.time_base), float(sound.duration * sound.time_base)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video)]), *seconds
+
+
+def run(machine, tmp_path, frames=20, config=None, **changes):
+    from infinitetalk.host.run import render
+    from tests.host.machine import CONFIG, folders
+
+    with folders(tmp_path):
+        return render(replace(machine.inputs(frames), **changes), config or CONFIG)
+
+
+@pytest.mark.parametrize("frames", [2, 5, 9, 10, 13, 20])
+def test_the_video_is_as_long_as_the_speech(machine, tmp_path, frames):
+    pictures, seconds, sound = read(run(machine, tmp_path, frames))
+    assert pictures.shape == (frames, 48, 48, 3)
+    assert seconds == pytest.approx(frames / 25)
+    assert sound == pytest.approx(frames / 25, abs=1024 / 16000)
+
+
+def test_clip_mode_makes_the_first_window_only(machine, tmp_path):
+    from tests.host.machine import CONFIG
+
+    whole, _, _ = read(run(machine, tmp_path, 20))
+    clip, _, sound = read(run(machine, tmp_path, 20, replace(CONFIG, mode="clip")))
+    assert len(clip) == 9
+    assert np.array_equal(clip[:8], whole[:8])  # the encoder sees what follows from its last frames on
+    assert sound == pytest.approx(9 / 25, abs=1024 / 16000)
+
+
+def test_the_same_seed_gives_the_same_video_and_another_does_not(machine, tmp_path):
+    from tests.host.machine import CONFIG
+
+    first, again, other = (
+        read(run(machine, tmp_path, 13, replace(CONFIG, seed=seed)))[0].astype(int) for seed in (5, 5, 6)
+    )
+    assert np.array_equal(first, again)
+    assert np.abs(first - other).mean() > 5
+
+
+def test_windows_continue_each_other_and_have_seeds_of_their_own(machine, tmp_path):
+    from tests.host.machine import CONFIG
+
+    one = read(run(machine, tmp_path, 13, CONFIG))[0].astype(int)
+    later_only = read(run(machine, tmp_path, 13, replace(CONFIG, window=WindowConfig(9, 1))))[0].astype(int)
+    assert np.array_equal(one[:8], later_only[:8])  # the first window does not depend on the overlap
+    assert not np.array_equal(one[9:], later_only[9:])
+
+
+def test_nothing_given_is_changed(machine, tmp_path):
+    inputs = machine.inputs(13)
+    reference, speech = inputs.reference.latent.clone(), inputs.features.speech.clone()
+    texts = [text[0][0].clone() for text in machine.texts]
+    device, options = machine.vae.output_device, copy.deepcopy(machine.model.model_options["transformer_options"])
+    run(machine, tmp_path, 13)
+    assert torch.equal(inputs.reference.latent, reference) and torch.equal(inputs.features.speech, speech)
+    assert all(torch.equal(text[0][0], before) and text[0][1] == {} for text, before in zip(machine.texts, texts))
+    assert machine.vae.output_device == device
+    assert machine.model.model_options["transformer_options"].keys() == options.keys()
+    assert machine.model.get_wrappers("predict_noise", "infinitetalk") == []
+
+
+def test_window_and_sampler_nodes_agree(machine, tmp_path):
+    """Chaining InfiniteTalk Window by hand gives what the Sampler streams."""
+    from infinitetalk.colour import match_colour
+    from infinitetalk.host.vae import WanVae
+    from infinitetalk.host.window import prepare_window
+    from infinitetalk.video import to_uint8
+    from tests.host.machine import CONFIG
+
+    inputs, config = machine.inputs(13), CONFIG
+    host = (inputs.model, inputs.vae, inputs.positive, inputs.negative)
+    joined, previous = [], None
+    for index in range(2):
+        prepared = prepare_window(host, inputs.features, inputs.reference, config, index, previous)
+        _, guider, _, _, latent, motion, new = prepared
+        noise = torch.randn(latent["samples"].shape, generator=torch.manual_seed(config.seed + index))
+        out = guider.sample(noise, latent["samples"], inputs.sampler, inputs.sigmas, seed=config.seed + index)
+        previous = match_colour(WanVae(inputs.vae).decode(out), inputs.reference.picture, config.colour)
+        joined.append(to_uint8(previous[motion : motion + new]))
+    from infinitetalk.video import VideoWriter
+
+    writer = VideoWriter(tmp_path / "joined.mp4", 48, 48, (inputs.features.waveform, inputs.features.sample_rate))
+    for frames in joined:
+        writer.add(frames)
+    assert np.array_equal(read(writer.finish())[0], read(run(machine, tmp_path, 13))[0])
+
+
+def stopping(machine, at_call: int, action):
+    """A model that does `action` at its n-th call, and the list of calls so far."""
+    from comfy.patcher_extension import WrappersMP
+
+    calls = []
+
+    def count(executor, *args, **kwargs):
+        calls.append(len(calls) + 1)
+        if len(calls) == at_call:
+            action()
+        return executor(*args, **kwargs)
+
+    model = machine.model.clone()
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "stop", count)
+    return model, calls
+
+
+def kept(tmp_path):
+    return sorted((tmp_path / "output").rglob("*.mp4")), sorted(p.name for p in (tmp_path / "temp").rglob("*"))
+
+
+def test_cancel_ends_within_a_step_and_keeps_the_finished_windows(machine, tmp_path):
+    import comfy.model_management as management
+
+    model, calls = stopping(machine, 5, lambda: management.interrupt_current_processing(True))
+    with pytest.raises(management.InterruptProcessingException):
+        run(machine, tmp_path, 20, model=model)
+    assert len(calls) == 5  # three windows of two steps were left
+    (saved,), temp = kept(tmp_path)
+    assert saved.name == "unfinished_00001_.mp4" and temp == []
+    pictures, seconds, sound = read(saved)
+    assert len(pictures) == 13  # two windows: 9 + 4
+    assert sound == pytest.approx(13 / 25, abs=1024 / 16000)
+    whole, _, _ = read(run(machine, tmp_path, 20))
+    assert np.abs(whole[:13].astype(int) - pictures).mean() < 3  # the same frames, encoded with another end
+
+
+def test_cancel_in_the_first_window_leaves_nothing(machine, tmp_path):
+    import comfy.model_management as management
+
+    model, _ = stopping(machine, 2, lambda: management.interrupt_current_processing(True))
+    with pytest.raises(management.InterruptProcessingException):
+        run(machine, tmp_path, 20, model=model)
+    assert kept(tmp_path) == ([], [])
+
+
+def test_out_of_memory_keeps_the_finished_windows(machine, tmp_path):
+    def no_memory():
+        raise torch.OutOfMemoryError("no memory left")
+
+    model, _ = stopping(machine, 3, no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(machine, tmp_path, 20, model=model)
+    (saved,), temp = kept(tmp_path)
+    assert len(read(saved)[0]) == 9 and temp == []
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_before_sampling(machine, tmp_path):
+    from infinitetalk.host.run import render
+    from tests.host.machine import CONFIG, folders
+
+    model, calls = stopping(machine, 0, lambda: None)
+    with folders(tmp_path):
+        import folder_paths
+
+        (tmp_path / "a_file").write_bytes(b"")
+        folder_paths.set_output_directory(str(tmp_path / "a_file" / "output"))
+        with pytest.raises(InputError, match="cannot be written"):
+            render(machine.inputs(13, model=model), CONFIG)
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sigmas": torch.ones(1)}, "sigmas: .* is not a schedule"),
+        ({"positive": []}, "positive: the conditioning is empty"),
+    ],
+)
+def test_inputs_that_cannot_work_are_refused_before_sampling(machine, tmp_path, change, message):
+    model, calls = stopping(machine, 0, lambda: None)
+    with pytest.raises(InputError, match=message):
+        run(machine, tmp_path, 13, **{"model": model, **change})
+    assert calls == [] and kept(tmp_path) == ([], [])
+
+
+def test_features_of_another_encoder_are_refused(machine, tmp_path):
+    features = replace(machine.features(), speech=torch.zeros(9, 12, 96), silence=torch.zeros(20, 12, 96))
+    with pytest.raises(InputError, match="12 layers of 96 channels are 1152 values per frame"):
+        run(machine, tmp_path, 9, features=features)
+
+
+def test_windows_longer_than_the_reference_are_refused(machine, tmp_path):
+    from tests.host.machine import CONFIG
+
+    with pytest.raises(InputError, match="frames per window: 17 is more than the 9 frames"):
+        run(machine, tmp_path, 20, replace(CONFIG, window=WindowConfig(17, 5)))
