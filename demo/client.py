@@ -31,6 +31,10 @@ class HostError(RuntimeError):
         self.details = details or {}
 
 
+class HostGone(HostError):
+    """Nobody answers at the host's address, or the connection broke."""
+
+
 def refusal(body: dict) -> str:
     """The text of a refused prompt (HTTP 400): one line per complaint, the node first."""
     lines = []
@@ -89,7 +93,7 @@ class Client:
                 raise HostError(refusal(details), details) from error
             raise HostError(f"{path}: the host answered {error.code} {error.reason}: {body[:300]}") from error
         except OSError as error:
-            raise HostError(f"No ComfyUI answers at {self.url}: {error}") from error
+            raise HostGone(f"No ComfyUI answers at {self.url}: {error}") from error
 
     def get(self, path: str) -> dict:
         return json.loads(self.request(path))
@@ -141,7 +145,7 @@ class Client:
                 await self.follow(socket, prompt, prompt_id, report, timeout)
                 done = True
         except aiohttp.ClientError as error:
-            raise HostError(f"No ComfyUI answers at {self.url}: {error}") from error
+            raise HostGone(f"No ComfyUI answers at {self.url}: {error}") from error
         finally:
             if not done:  # cancelled or timed out: do not leave the host working for nobody
                 await asyncio.to_thread(self.give_up, prompt_id)
@@ -170,7 +174,7 @@ class Client:
             except asyncio.TimeoutError as error:
                 raise HostError(f"The host has said nothing for {timeout:g} s.") from error
             if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR):
-                raise HostError("The host closed the connection in the middle of the prompt; see its log.")
+                raise HostGone("The host closed the connection in the middle of the prompt.")
             if message.type != aiohttp.WSMsgType.TEXT:
                 continue  # a preview picture
             event = json.loads(message.data)

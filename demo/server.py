@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .client import Client, HostError
+from .client import Client, HostError, HostGone, Report
 
 PACK = Path(__file__).resolve().parent.parent
 PACK_NAME = "ComfyUI-InfiniteTalk"
@@ -142,6 +142,14 @@ class Server(Client):
                 time.sleep(0.2)
         if "IMPORT FAILED" in self.log:
             raise HostError(f"ComfyUI could not import a node pack:\n{self.log_tail(60)}")
+
+    def queue(self, prompt: dict, report: Report | None = None, timeout: float = 3600) -> dict:
+        """Client.queue; when the host died meanwhile the error holds the end of its log."""
+        try:
+            return super().queue(prompt, report, timeout)
+        except HostGone as error:
+            code = self.process.wait(10)
+            raise HostGone(f"ComfyUI ended with code {code} in the middle of the prompt:\n{self.log_tail()}") from error
 
     def log_tail(self, lines: int = 25) -> str:
         return "\n".join(self.log.splitlines()[-lines:])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from demo import commands
-from demo.client import HostError
+from demo.client import HostError, HostGone
 from demo.server import PACK_NAME, Server, make_base
 from tests.host.server import changed, node_of, read_video
 
@@ -109,3 +109,11 @@ def test_a_server_that_ends_at_once_says_why(comfyui, small_models, tmp_path):
     server = Server(comfyui, make_base(tmp_path / "base", small_models), ["--no-such-option"])
     with pytest.raises(HostError, match="no-such-option"), server:
         pass
+
+
+def test_a_server_that_dies_in_the_middle_says_so_with_its_log(comfyui, small_models, tmp_path):
+    server = Server(comfyui, make_base(tmp_path / "base", small_models))
+    prompt = {"1": {"class_type": "LoadImage", "inputs": {"image": "face.png"}},
+              "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}  # fmt: skip
+    with pytest.raises(HostGone, match="(?s)in the middle of the prompt.*got prompt"), server:
+        server.queue(prompt, lambda node, value, maximum: server.signal(soft=False))
