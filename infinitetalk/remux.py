@@ -29,8 +29,7 @@ _FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "c
 def can_remux(video: str | Path | BinaryIO) -> bool:
     """True for a video that remux() can copy: its picture is 8-bit H.264 that every player shows."""
     with _open_source(video) as source:
-        streams = source.streams.video
-        return bool(streams) and streams[0].codec.canonical_name == "h264" and streams[0].pix_fmt == "yuv420p"
+        return _is_h264(source) and source.streams.video[0].codec_context.pix_fmt == "yuv420p"
 
 
 def remux(
@@ -72,8 +71,14 @@ def _open_source(video: str | Path | BinaryIO) -> av.container.InputContainer:
         ) from error
 
 
+def _is_h264(source: av.container.InputContainer) -> bool:
+    streams = source.streams.video
+    # a stream that nothing here can decode has no codec context
+    return bool(streams) and streams[0].codec_context is not None and streams[0].codec_context.name == "h264"
+
+
 def _copy(source: av.container.InputContainer, part: Path, audio: Audio | None, metadata: Mapping[str, str]) -> None:
-    if not source.streams.video or source.streams.video[0].codec.canonical_name != "h264":
+    if not _is_h264(source):
         raise InputError("video: its picture is not H.264.", "Encode it as H.264 first.")
     picture = source.streams.video[0]
     sounds = [] if audio is not None else [stream for stream in source.streams.audio if stream.codec_context]
@@ -90,18 +95,50 @@ def _copy(source: av.container.InputContainer, part: Path, audio: Audio | None, 
         streams = {stream.index: output.add_stream_from_template(stream, opaque=True) for stream in (picture, *sounds)}
         soundtrack = None if audio is None else Soundtrack(output, *audio)
         start, end = (picture.start_time or 0) if soundtrack else 0, Fraction(0)
-        for packet in source.demux(picture, *sounds):
-            if packet.dts is None:  # the demuxer's last, empty packet
-                continue
+        for packet in _dated(source.demux(picture, *sounds)):
             packet.pts, packet.dts = packet.pts - start, packet.dts - start
-            shown = packet.duration or round(1 / (picture.average_rate * packet.time_base))
-            end = max(end, (packet.pts + shown) * packet.time_base)
+            end = max(end, (packet.pts + _duration(packet)) * packet.time_base)
             packet.stream = streams[packet.stream_index]
             output.mux(packet)
             if soundtrack:
                 output.mux(list(soundtrack.encode(end)))
         if soundtrack:
             output.mux(list(soundtrack.encode(end, last=True)))
+
+
+def _dated(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """The packets that hold something, each with a decoding time.
+
+    Matroska has none: those of the first packets, before the reordering of B frames is known, are None.
+    They are counted back from the first one known; dropping them instead would lose the key frame.
+    """
+    waiting: list[av.Packet] = []
+    for packet in packets:
+        if not packet.size:  # the demuxer's end mark
+            continue
+        if packet.pts is None:
+            raise InputError("video: its frames carry no times.", "Convert it to mp4 first.")
+        if packet.dts is None:
+            waiting.append(packet)
+            continue
+        if waiting and packet.stream_index == waiting[0].stream_index:
+            yield from _count_back(waiting, packet.dts)
+            waiting = []
+        yield packet
+    if waiting:
+        yield from _count_back(waiting, min(packet.pts for packet in waiting) + _duration(waiting[-1]))
+
+
+def _count_back(packets: list[av.Packet], following: int) -> list[av.Packet]:
+    for packet in reversed(packets):
+        following -= _duration(packet)
+        packet.dts = following
+    return packets
+
+
+def _duration(packet: av.Packet) -> int:
+    """How long a packet is shown or heard, in its time base."""
+    return packet.duration or round(1 / (packet.stream.average_rate * packet.time_base))
 
 
 def cut_torn_end(path: str | Path) -> bool:

@@ -4,8 +4,8 @@ Legend: n frames of one block, H x W pixels. Frames arrive as uint8 blocks and l
 encoded: what is held is QUEUE blocks and the encoder's own few dozen frames, whatever the length.
 Colours are converted to BT.709 limited range and tagged so, the standard that players assume.
 
-While it grows the file is NAME.part.mp4, a fragmented mp4: it plays up to its last fragment (2 s) even
-when the program or the machine dies. finish() copies it into an ordinary mp4 under its own name.
+While it grows the file is NAME.part.mp4, a fragmented mp4: it plays up to its last fragment (of 2 s)
+even when the program is killed. finish() copies it into an ordinary mp4 under its own name.
 Knows no model, no window and no host.
 """
 
@@ -15,34 +15,22 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
 
 from . import disk
-from .config import FPS, InputError
+from .config import InputError
+from .encoder import Encoder
 from .remux import Audio, cut_torn_end, remux
-from .soundtrack import Soundtrack, check_soundtrack
+from .soundtrack import check_soundtrack
 
 log = logging.getLogger(__name__)
 
 QUEUE = 2  # blocks waiting for the encoder; a third makes add() wait
-FRAGMENT = 2 * FPS  # frames between two key frames, what a dying machine may cost
-PRESET = "fast"
 BLOCK = 16  # frames that encode_frames converts at once
-_ROUNDING = 0x4 | 0x40000  # swscale's bicubic chroma, accurately rounded: its default tints by up to 0.6 of 255
-_YUV = {
-    "format": "yuv420p",
-    "dst_colorspace": "ITU709",
-    "src_color_range": "JPEG",
-    "dst_color_range": "MPEG",
-    "interpolation": _ROUNDING,
-}
-_BT709, _LIMITED = 1, 1  # numbers of AVCOL_*_BT709 and AVCOL_RANGE_MPEG, the same for matrix, primaries, curve
 
 
 def to_uint8(frames: torch.Tensor) -> torch.Tensor:
@@ -60,52 +48,6 @@ def expected_bytes(width: int, height: int, frames: int) -> int:
     Half a bit per pixel at crf 17, twice, since finish() copies the file.
     """
     return width * height * frames // 8
-
-
-class _Encoder:
-    """The synchronous part: one container, its picture stream and its sound. Used by one thread at a time."""
-
-    def __init__(self, path: Path, size: tuple[int, int], audio: Audio | None, crf: int, metadata: Mapping[str, str]):
-        flags = "frag_keyframe+delay_moov+use_metadata_tags"
-        path.touch()  # PyAV opens the file with the first packet; a closed folder should be known now
-        # flush_packets: every fragment goes to the disk when it is whole, not when a buffer is full
-        self.container = av.open(str(path), "w", format="mp4", options={"movflags": flags, "flush_packets": "1"})
-        self.container.metadata.update(metadata)
-        self.stream = self.container.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": PRESET})
-        self.stream.width, self.stream.height = size
-        self.stream.pix_fmt = "yuv420p"
-        context = self.stream.codec_context
-        context.time_base = Fraction(1, FPS)
-        context.gop_size = FRAGMENT
-        context.thread_type = "FRAME"  # slices, the default, cost quality
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED
-        self.soundtrack = None if audio is None else Soundtrack(self.container, *audio)
-        self._scaler = VideoReformatter()
-        self.frames = 0
-
-    def write(self, block: np.ndarray) -> None:
-        """Encode uint8 [n, H, W, 3] and the sound beside it."""
-        for image in block:
-            rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame = self._scaler.reformat(rgb, **_YUV)
-            frame.pts, frame.time_base, frame.duration = self.frames, Fraction(1, FPS), 1
-            self.container.mux(self.stream.encode(frame))
-            self.frames += 1
-            self._sound()
-
-    def close(self) -> None:
-        """Flush both streams and end the file; it is closed even when that fails."""
-        try:
-            if self.frames:
-                self.container.mux(self.stream.encode(None))
-                self._sound(last=True)
-        finally:
-            self.container.close()
-
-    def _sound(self, last: bool = False) -> None:
-        if self.soundtrack:
-            self.container.mux(list(self.soundtrack.encode(Fraction(self.frames, FPS), last)))
 
 
 class VideoWriter:
@@ -143,7 +85,7 @@ class VideoWriter:
         self._discard = self._closed = False
         try:
             with disk.explained(self.path):
-                encoder = _Encoder(self._part, self._size, audio, crf, metadata or {})
+                encoder = Encoder(self._part, self._size, audio, crf, metadata or {})
         except Exception:
             disk.discard(self._part)
             raise
@@ -229,7 +171,7 @@ class VideoWriter:
             with disk.explained(self.path):
                 raise self._error
 
-    def _run(self, encoder: _Encoder) -> None:
+    def _run(self, encoder: Encoder) -> None:
         """The thread: encode until None comes, and close the file whatever happens."""
         try:
             try:
