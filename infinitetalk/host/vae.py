@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import copy
 
+import comfy.ldm.wan.vae
+import comfy.taesd.taehv
 import torch
 
 from ..config import InputError
 
 
 def check_vae(vae, name: str = "vae") -> None:
-    """Refuse a VAE of another kind: latents must be 16 channels, 8 pixels and 4 frames per cell."""
-    channels, dims, space = vae.latent_channels, vae.latent_dim, vae.spacial_compression_encode()
-    if (channels, dims, space) == (16, 3, 8):
+    """Refuse a VAE of another kind: latents are 16 channels, 8 pixels and 4 frames per cell."""
+    channels, dims, kind = vae.latent_channels, vae.latent_dim, type(vae.first_stage_model)
+    # The class too: Hunyuan's latents have the same shape and another meaning. TAEHV is Wan's tiny VAE.
+    if (channels, dims) == (16, 3) and issubclass(kind, (comfy.ldm.wan.vae.WanVAE, comfy.taesd.taehv.TAEHV)):
         return
-    what = "the Wan2.2 VAE" if (channels, dims) == (48, 3) else f"a VAE with {channels} channels in {dims} dimensions"
+    what = "the Wan2.2 VAE" if (channels, dims) == (48, 3) else f"another VAE ({kind.__name__})"
     raise InputError(
-        f"{name}: this is {what}; InfiniteTalk needs 16 channels, 3 dimensions and 8 pixels per cell.",
+        f"{name}: this is {what} with {channels} channels in {dims} dimensions; "
+        "InfiniteTalk needs Wan 2.1's with 16 in 3.",
         "Load the Wan 2.1 VAE (Wan2_1_VAE_bf16.safetensors or wan_2.1_vae.safetensors).",
     )
 

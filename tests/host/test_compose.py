@@ -300,3 +300,18 @@ def test_a_model_without_the_adapter_is_refused(machine):
 
     with pytest.raises(InputError, match="no InfiniteTalk adapter is attached"):
         check_features(machine.plain, machine.features())
+
+
+def test_the_wan22_vae_is_refused(machine):
+    """The real class at its real size (the host fixes it), with weights of zeros."""
+    import comfy.ldm.wan.vae2_2
+    import comfy.sd
+
+    from infinitetalk.host.vae import WanVae
+
+    sizes = {"dim": 160, "z_dim": 48, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": []}
+    with torch.device("meta"):
+        empty = comfy.ldm.wan.vae2_2.WanVAE(**sizes, temperal_downsample=[False, True, True], dropout=0.0)
+    zeros = {key: torch.zeros(value.shape, dtype=torch.float16) for key, value in empty.state_dict().items()}
+    with pytest.raises(InputError, match="vae: this is the Wan2.2 VAE"):
+        WanVae(comfy.sd.VAE(sd=zeros))

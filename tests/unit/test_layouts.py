@@ -1,0 +1,101 @@
+"""Checkpoints are told from their keys: what is accepted, and what each wrong file is called."""
+
+from __future__ import annotations
+
+import pytest
+
+from infinitetalk.config import InputError
+from infinitetalk.model.adapter import AdapterShape
+from infinitetalk.model.layouts import check_fit, read_adapter, read_base
+from tests.host.layouts import adapter_tensors, base_tensors
+
+
+def shapes(tensors: dict) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+ADAPTER = shapes(adapter_tensors(dim=256, layers=3, features=768, token_width=64))
+BASE = shapes(base_tensors(dim=256, layers=3))
+
+
+def refusal(read, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        read(*arguments)
+    problem, remedy = str(caught.value).split("\n")
+    assert remedy
+    return problem
+
+
+def test_the_adapters_sizes_are_read():
+    wanted = AdapterShape(dim=256, layers=3, features=768, hidden=16, tokens=32, token_width=64)
+    assert read_adapter(ADAPTER, "x") == wanted
+    assert read_adapter({f"diffusion_model.{key}": shape for key, shape in ADAPTER.items()}, "x") == wanted
+
+
+def test_the_published_adapter_has_the_published_sizes():
+    full = {"audio_proj.proj1.weight": (512, 46080), "audio_proj.proj1_vf.weight": (512, 73728)}
+    full |= {"audio_proj.proj2.weight": (512, 512), "audio_proj.proj3.weight": (24576, 512)}
+    full |= {"audio_proj.norm.weight": (768,)}
+    for n in range(40):
+        full[f"blocks.{n}.norm_x.weight"] = (5120,)
+        attention = f"blocks.{n}.audio_cross_attn"
+        full |= {f"{attention}.q_linear.weight": (5120, 5120), f"{attention}.kv_linear.weight": (10240, 768)}
+        full |= {f"{attention}.proj.weight": (5120, 5120)}
+    full |= {key.replace("weight", "bias"): shape[:1] for key, shape in full.items()}
+    assert len(full) == 330
+    assert read_adapter(full, "x") == AdapterShape(5120, 40, 12 * 768, 512, 32, 768)
+
+
+@pytest.mark.parametrize(
+    ("extra", "called"),
+    [
+        ({"diffusion_model.blocks.0.self_attn.q.lora_down.weight": (4, 256)}, "a LoRA"),
+        ({"blocks.0.self_attn.q.lora_A.weight": (4, 256)}, "a LoRA"),
+        ({"blocks.0.audio_cross_attn.q_norm.weight": (256,)}, "a LongCat-Avatar model"),
+        ({"audio_proj.audio_proj_glob_1.layer.weight": (256, 256)}, "a HuMo model"),
+        ({"decoder.head.0.gamma": (96, 1, 1, 1)}, "a Wan VAE"),
+        ({"wav2vec2.feature_extractor.conv_layers.0.conv.weight": (512, 1, 10)}, "a wav2vec2 audio encoder"),
+        ({"vision_model.encoder.layers.0.layer_norm1.weight": (1280,)}, "a CLIP vision model"),
+        (BASE, "a diffusion model without the adapter"),
+        ({**BASE, **ADAPTER}, "a diffusion model with an audio part merged in"),
+    ],
+)
+def test_other_files_are_called_what_they_are(extra, called):
+    assert refusal(read_adapter, extra, "adapter: x") == f"adapter: x: this file is {called}, not an InfiniteTalk adapter."
+
+
+def test_unknown_and_incomplete_files_are_refused():
+    assert "none of its 1 tensors is an audio projection" in refusal(read_adapter, {"weight": (1,)}, "adapter: x")
+    cut = {key: shape for key, shape in ADAPTER.items() if not key.startswith("blocks.1.norm_x")}
+    assert "2 tensors of the adapter are missing, first blocks.1.norm_x.bias" in refusal(read_adapter, cut, "adapter: x")
+
+
+def test_wan_image_to_video_is_accepted():
+    base = read_base(BASE, "x")
+    assert (base.dim, base.layers, base.in_dim, base.out_dim, base.clip, base.vace) == (256, 3, 36, 16, True, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "called"),
+    [
+        ({"in_dim": 16, "clip": False}, "a text-to-video model"),
+        ({"in_dim": 48, "out_dim": 48, "clip": False}, "the Wan2.2 5B model"),
+        ({"in_dim": 16, "clip": False, "vace": True}, "a VACE model"),
+        ({"clip": False}, "without the CLIP image branch"),
+        ({"in_dim": 52}, "52 input channels instead of 36"),
+    ],
+)
+def test_other_wan_models_are_called_what_they_are(options, called):
+    assert called in refusal(read_base, shapes(base_tensors(dim=256, layers=2, **options)), "model: x")
+
+
+def test_files_that_are_no_diffusion_model_are_refused():
+    assert "an InfiniteTalk adapter" in refusal(read_base, ADAPTER, "model: x")
+    assert "not a Wan diffusion model" in refusal(read_base, {"weight": (1,)}, "model: x")
+
+
+@pytest.mark.parametrize(("dim", "layers"), [(128, 3), (256, 4)])
+def test_an_adapter_of_another_size_is_refused(dim, layers):
+    adapter = read_adapter(shapes(adapter_tensors(dim=dim, layers=layers, features=768, token_width=64)), "x")
+    message = refusal(check_fit, adapter, read_base(BASE, "x"), "adapter: x")
+    assert f"width {dim} and {layers} blocks, the model has width 256 and 3 blocks" in message
