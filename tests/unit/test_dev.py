@@ -119,9 +119,17 @@ def test_setup_is_made_once_repaired_when_broken_and_followed_by_the_command(pro
         assert text in failed.stderr
     assert not (project / ".venv" / dev.STAMP.name).exists()
 
+    requirements.write_text(good + "# changed\n")
+    assert "Making .venv" not in run_dev(project, *parity).stdout  # what is there is kept
+
+    (project / ".venv" / dev.STAMP.name).unlink()
+    (project / ".venv" / dev.UNFINISHED.name).touch()  # as a killed installation leaves it
+    assert "Making .venv" in run_dev(project, *parity).stdout
+    assert not (project / ".venv" / dev.UNFINISHED.name).exists()
+
     requirements.write_text(good)
     (site,) = (project / ".venv").rglob("pip/__main__.py")
-    site.unlink()  # as an interrupted installation leaves it
+    site.unlink()
     repaired = run_dev(project, *parity)
     assert repaired.returncode == 3, repaired.stderr
     assert "Making .venv" in repaired.stdout
