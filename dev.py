@@ -214,7 +214,8 @@ def wants_browser(arguments: list[str]) -> bool:
 
 
 def bench_names() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "bench").glob("*.py") if not path.stem.startswith("_"))
+    files = (ROOT / "bench").glob("*.py")  # those that can be run; the others are what these share
+    return sorted(path.stem for path in files if '__name__ == "__main__"' in path.read_text(encoding="utf-8"))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -222,7 +223,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--comfyui", metavar="DIR", help="an existing ComfyUI to use instead of the pinned one")
     parser = argparse.ArgumentParser(prog="dev.py", usage=__doc__.split("\n\n")[1].strip())
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="dev.py")
 
     def add(name: str, about: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=about, description=about, parents=[common], allow_abbrev=False)
@@ -260,6 +261,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     if options.command == "bench" and options.name not in bench_names():
+        if options.name:
+            print(f"bench: there is no {options.name!r}. There are:")
         print("\n".join(bench_names()))
         return 1 if options.name else 0
     host = setup(options.comfyui or os.environ.get("COMFYUI_PATH"))
