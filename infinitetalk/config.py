@@ -115,7 +115,9 @@ class StreamConfig:
 
     def __post_init__(self):
         if not 0.0 <= self.colour <= 1.0:
-            raise InputError(f"colour correction: {self.colour} is outside 0 to 1.", "Use 1 for full strength, 0 for off.")
+            raise InputError(
+                f"colour correction: {self.colour} is outside 0 to 1.", "Use 1 for full strength, 0 for off."
+            )
         if self.mode not in MODES:
             raise InputError(f"mode: {self.mode!r} is unknown.", f"Use one of {', '.join(MODES)}.")
         if self.tail not in TAILS:
@@ -127,6 +129,4 @@ def check_size(width: int, height: int) -> None:
     for name, value in (("width", width), ("height", height)):
         if value < SIZE_STEP or value % SIZE_STEP:
             down = max(SIZE_STEP, value // SIZE_STEP * SIZE_STEP)
-            raise InputError(
-                f"{name}: {value} is not a multiple of {SIZE_STEP}.", f"Use {down} or {down + SIZE_STEP}."
-            )
+            raise InputError(f"{name}: {value} is not a multiple of {SIZE_STEP}.", f"Use {down} or {down + SIZE_STEP}.")

@@ -48,7 +48,7 @@ def stream(windows: Sequence[Window], first: torch.Tensor, stages: Stages) -> It
     correction, as the reference does. Frames of more than one window never exist at once.
     """
     motion = first
-    for window, following in zip(windows, [*windows[1:], None]):
+    for window, following in zip(windows, [*windows[1:], None], strict=True):
         frames = stages.grade(stages.decode(stages.denoise(window, motion)))
         fresh = to_uint8(frames[window.motion : window.motion + window.keep]).cpu()
         if following is not None:

@@ -12,8 +12,12 @@ from .config import FPS, SAMPLE_RATE, VAE_TIME, WindowConfig
 
 
 def feature_frames(samples: int) -> int:
-    """Number of 25 Hz audio feature frames of `samples` samples at 16 kHz; the video gets as many frames."""
-    return int(samples / SAMPLE_RATE * FPS)
+    """Number of 25 Hz audio feature frames of `samples` samples at 16 kHz; the video gets as many frames.
+
+    In whole numbers: the reference's int(samples / 16000 * 25) loses a frame to rounding at some
+    exact lengths (1.16 s gives it 28 frames, not 29).
+    """
+    return samples * FPS // SAMPLE_RATE
 
 
 def samples_of_frames(frames: int, sample_rate: int) -> int:

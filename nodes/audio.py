@@ -27,7 +27,9 @@ class InfiniteTalkLoadAudioEncoder(io.ComfyNode):
                     "The published adapters need chinese-wav2vec2-base.",
                 )
             ],
-            outputs=[io.AudioEncoder.Output(display_name="audio_encoder", tooltip="Also works in the host's own nodes.")],
+            outputs=[
+                io.AudioEncoder.Output(display_name="audio_encoder", tooltip="Also works in the host's own nodes.")
+            ],
         )
 
     @classmethod
@@ -46,8 +48,11 @@ class InfiniteTalkAudioEncode(io.ComfyNode):
             "all layers. The original sound is kept for the video.",
             search_aliases=[*ALIASES, "wav2vec2", "audio embeds", "speech"],
             inputs=[
-                io.Audio.Input("audio", tooltip="Speech, mono or stereo, 16 to 96 kHz, at least 0.1 s. Music hurts lip sync: "
-                               "give the voice alone when you can."),
+                io.Audio.Input(
+                    "audio",
+                    tooltip="Speech, mono or stereo, 16 to 96 kHz, at least 0.1 s. Music hurts lip sync: "
+                    "give the voice alone when you can.",
+                ),
                 io.AudioEncoder.Input("audio_encoder", tooltip="chinese-wav2vec2-base for the published adapters."),
                 io.Combo.Input(
                     "normalize",
@@ -55,11 +60,13 @@ class InfiniteTalkAudioEncode(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="Zero mean and unit variance before the encoder. auto follows the encoder's preprocessor file; "
-                    "without one it is off for the base layout.",
+                    tooltip="Zero mean and unit variance before the encoder. auto follows the encoder's "
+                    "preprocessor file; without one it is off for the base layout.",
                 ),
             ],
-            outputs=[Features.Output(display_name="features", tooltip="For the sampler; its length is the video's length.")],
+            outputs=[
+                Features.Output(display_name="features", tooltip="For the sampler; its length is the video's length.")
+            ],
         )
 
     @classmethod

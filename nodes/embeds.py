@@ -19,7 +19,9 @@ class InfiniteTalkLoadEmbeds(io.ComfyNode):
             "the 11 GB text encoder is not needed again.",
             search_aliases=[*ALIASES, "text embeds", "prompt cache"],
             inputs=[
-                io.Combo.Input("embeds", options=list_embeds(), tooltip="File in models/infinitetalk whose name holds 'embeds'.")
+                io.Combo.Input(
+                    "embeds", options=list_embeds(), tooltip="File in models/infinitetalk whose name holds 'embeds'."
+                )
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..infinitetalk.config import InputError
 from ..infinitetalk.host.attach import attach
 from ..infinitetalk.host.loading import (
     ADAPTER_FOLDERS,
@@ -14,7 +15,6 @@ from ..infinitetalk.host.loading import (
     load_adapter,
     load_model,
 )
-from ..infinitetalk.config import InputError
 from .common import ALIASES, CATEGORY, verdict
 
 FROM_SOCKET = "(from model_patch)"

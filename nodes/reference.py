@@ -28,10 +28,16 @@ class InfiniteTalkReference(io.ComfyNode):
                     tooltip="480p and 720p choose the trained size nearest to the picture's shape; "
                     "custom takes width and height.",
                 ),
-                io.Int.Input("width", default=640, min=16, max=4096, step=16, tooltip="Pixels, multiple of 16; for custom."),
-                io.Int.Input("height", default=640, min=16, max=4096, step=16, tooltip="Pixels, multiple of 16; for custom."),
+                io.Int.Input(
+                    "width", default=640, min=16, max=4096, step=16, tooltip="Pixels, multiple of 16; for custom."
+                ),
+                io.Int.Input(
+                    "height", default=640, min=16, max=4096, step=16, tooltip="Pixels, multiple of 16; for custom."
+                ),
                 io.ClipVision.Input(
-                    "clip_vision", optional=True, tooltip="CLIP ViT-H (clip_vision_h). This or clip_vision_output is needed."
+                    "clip_vision",
+                    optional=True,
+                    tooltip="CLIP ViT-H (clip_vision_h). This or clip_vision_output is needed.",
                 ),
                 io.ClipVisionOutput.Input(
                     "clip_vision_output", optional=True, tooltip="Features made elsewhere; used instead of clip_vision."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
 from ..infinitetalk.config import MODES, TAILS, GuidanceConfig, StreamConfig, WindowConfig
 from ..infinitetalk.host.run import Inputs, render
@@ -44,7 +44,8 @@ class InfiniteTalkSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Pulls every frame's colours to the reference picture, so that long videos do not drift. 0 is off.",
+                    tooltip="Pulls every frame's colours to the reference picture, so that long videos do not "
+                    "drift. 0 is off.",
                 ),
                 io.Combo.Input(
                     "mode",
@@ -58,7 +59,8 @@ class InfiniteTalkSampler(io.ComfyNode):
                     default="silence",
                     optional=True,
                     advanced=True,
-                    tooltip="What the model hears after the speech ends: silence, or the speech mirrored as in the reference.",
+                    tooltip="What the model hears after the speech ends: silence, or the speech mirrored "
+                    "as in the reference.",
                 ),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="On disk, with the original sound.")],
@@ -97,6 +99,5 @@ class InfiniteTalkSampler(io.ComfyNode):
             tail=tail,
         )
         inputs = Inputs(model, vae, positive, negative, features, reference, sampler, sigmas)
-        path = render(inputs, config, cls.hidden.unique_id)
-        preview = ui.SavedResult(path.name, path.parent.name, io.FolderType.temp)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=ui.PreviewVideo([preview]))
+        # No video in the node: the editor would take the live previews of later runs for videos and show none of them.
+        return io.NodeOutput(InputImpl.VideoFromFile(str(render(inputs, config, cls.hidden.unique_id))))

@@ -21,11 +21,21 @@ class InfiniteTalkGuidance(io.ComfyNode):
             search_aliases=[*ALIASES, "cfg", "audio cfg", "audio scale"],
             inputs=[
                 io.Float.Input(
-                    "text_scale", default=5.0, min=0.0, max=100.0, step=0.1, tooltip="Reference: 5; 1 with a distillation LoRA."
+                    "text_scale",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Reference: 5; 1 with a distillation LoRA.",
                 ),
                 io.Float.Input(
-                    "audio_scale", default=4.0, min=0.0, max=100.0, step=0.1, tooltip="Reference: 4; 2 with a distillation LoRA. "
-                    "3 to 5 is the useful range; more opens the mouth wider."
+                    "audio_scale",
+                    default=4.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Reference: 4; 2 with a distillation LoRA. "
+                    "3 to 5 is the useful range; more opens the mouth wider.",
                 ),
             ],
             outputs=[Guidance.Output(display_name="guidance", tooltip="For the sampler or one window.")],
@@ -46,7 +56,9 @@ class InfiniteTalkSchedule(io.ComfyNode):
             description="The reference's sigmas: evenly spaced timesteps from 1000 to 1, shifted, then 0.",
             search_aliases=[*ALIASES, "sigmas", "scheduler", "shift", "steps"],
             inputs=[
-                io.Int.Input("steps", default=40, min=1, max=1000, tooltip="Reference: 40; 8 with FusionX, 4 with LightX2V."),
+                io.Int.Input(
+                    "steps", default=40, min=1, max=1000, tooltip="Reference: 40; 8 with FusionX, 4 with LightX2V."
+                ),
                 io.Float.Input(
                     "shift",
                     default=7.0,

@@ -15,14 +15,16 @@ class InfiniteTalkVideoCombine(io.ComfyNode):
             node_id="InfiniteTalkVideoCombine",
             display_name="InfiniteTalk Video Combine",
             category=CATEGORY,
-            description="Saves an mp4 with the original sound, cut to the frame. A video that is H.264 already is copied, "
-            "not encoded again. The workflow is stored in the file.",
+            description="Saves an mp4 with the original sound, cut to the frame. A video that is H.264 already "
+            "is copied, not encoded again. The workflow is stored in the file.",
             search_aliases=[*ALIASES, "save video", "mp4", "mux", "combine"],
             inputs=[
                 io.MultiType.Input(
                     "video", types=[io.Video, io.Image], tooltip="A video, or frames to show at 25 per second."
                 ),
-                io.Audio.Input("audio", optional=True, tooltip="Sound to mux; the video's own sound when not connected."),
+                io.Audio.Input(
+                    "audio", optional=True, tooltip="Sound to mux; the video's own sound when not connected."
+                ),
                 io.String.Input(
                     "filename_prefix",
                     default="InfiniteTalk/video",

@@ -16,8 +16,8 @@ class InfiniteTalkWindow(io.ComfyNode):
             node_id="InfiniteTalkWindow",
             display_name="InfiniteTalk Window",
             category=CATEGORY,
-            description="Everything one window needs, for KSampler or a custom sampler. The guidance is inside the model: "
-            "the sampler's own cfg is not used.",
+            description="Everything one window needs, for KSampler or a custom sampler. The guidance is inside "
+            "the model: the sampler's own cfg is not used.",
             search_aliases=[*ALIASES, "guider", "ksampler", "single window"],
             inputs=[
                 io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached."),

@@ -58,7 +58,7 @@ def attached(model):
     return next(iter(model.get_additional_models_with_key(KEY)), None)
 
 
-def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+def _apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):  # noqa: PLR0913  # host's
     tokens, motion = kwargs.pop(AUDIO, None), kwargs.pop(MOTION, None)
     base = executor.class_obj  # the model of this GPU
     if motion is not None:
@@ -73,7 +73,11 @@ def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, 
 def _outer_sample(executor, *args, **kwargs):
     """The held latents are exact in the result, whatever the sampler did to them."""
     result = executor(*args, **kwargs)
-    held = [c["model_conds"][MOTION].cond for c in executor.class_obj.conds.get("positive", []) if MOTION in c["model_conds"]]
+    held = [
+        c["model_conds"][MOTION].cond
+        for c in executor.class_obj.conds.get("positive", [])
+        if MOTION in c["model_conds"]
+    ]
     return hold(result, held[0].to(result)) if held else result
 
 

@@ -1,4 +1,4 @@
-"""VIDEO or IMAGE plus sound -> an mp4 in the output folder, copied where possible. The Video Combine node's one call."""
+"""VIDEO or IMAGE plus sound -> an mp4 in the output folder, copied where possible. Video Combine's one call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Saved:
 
 
 def combine_video(video: Any, audio: dict | None, prefix: str, workflow: dict, crf: int) -> Saved:
-    """Write `video` (a host VIDEO, or IMAGE frames [F, H, W, C] at 25 per second) under the next free number of `prefix`.
+    """Write `video` (a host VIDEO, or IMAGE [F, H, W, C] at 25 per second) under the next free number of `prefix`.
 
     audio: host AUDIO, cut or padded to the picture's length; None keeps the video's own. workflow: what
     goes into the file's tags, unless the host runs with --disable-metadata. crf: quality of frames that are encoded.

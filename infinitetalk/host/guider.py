@@ -34,7 +34,7 @@ def make_guider(model, positive, negative, config: GuidanceConfig):
     return guider
 
 
-def _predict_noise(config: GuidanceConfig, executor, x, timestep, model_options={}, seed=None):
+def _predict_noise(config: GuidanceConfig, executor, x, timestep, model_options, seed):
     guider = executor.class_obj
     positive, negative = guider.conds.get("positive"), guider.conds.get("negative")
     speech, silence = _audio_of(positive), _audio_of(negative)
@@ -50,16 +50,29 @@ def _predict_noise(config: GuidanceConfig, executor, x, timestep, model_options=
     model = guider.inner_model
     out = comfy.samplers.calc_cond_batch(model, [conds[name] for name in names], x, timestep, model_options)
     for function in model_options.get("sampler_pre_cfg_function", []):
-        args = {"conds": [conds[name] for name in names], "conds_out": out, "cond_scale": config.text, "timestep": timestep}
+        args = {
+            "conds": [conds[name] for name in names],
+            "conds_out": out,
+            "cond_scale": config.text,
+            "timestep": timestep,
+        }
         out = function({**args, "input": x, "sigma": timestep, "model": model, "model_options": model_options})
 
     def blend(wanted: torch.Tensor, other: torch.Tensor, scale: float) -> torch.Tensor:
         # Through the host, so that nodes which replace or follow the text guidance keep working.
         return comfy.samplers.cfg_function(
-            model, wanted, other, scale, x, timestep, model_options=model_options, cond=positive, uncond=conds[names[-1]]
+            model,
+            wanted,
+            other,
+            scale,
+            x,
+            timestep,
+            model_options=model_options,
+            cond=positive,
+            uncond=conds[names[-1]],
         )
 
-    return combine(dict(zip(names, out)), config, blend)
+    return combine(dict(zip(names, out, strict=True)), config, blend)
 
 
 def _audio_of(conds):

@@ -109,7 +109,8 @@ def patch_shape(patch, label: str = "model_patch"):
     module = getattr(patch, "model", None)
     if not isinstance(module, torch.nn.Module):
         raise InputError(
-            f"{label}: {type(patch).__name__} is not a model patch.", "Connect Load Model Patch or choose an adapter file."
+            f"{label}: {type(patch).__name__} is not a model patch.",
+            "Connect Load Model Patch or choose an adapter file.",
         )
     return read_adapter({key: tuple(value.shape) for key, value in module.state_dict().items()}, label)
 

@@ -15,7 +15,12 @@ from .vae import WanVae
 
 
 def prepare_window(
-    host: tuple, features: AudioFeatures, reference: Reference, config: StreamConfig, index: int, previous: torch.Tensor | None
+    host: tuple,
+    features: AudioFeatures,
+    reference: Reference,
+    config: StreamConfig,
+    index: int,
+    previous: torch.Tensor | None,
 ) -> tuple:
     """(model, guider, positive, negative, latent, motion frames, new frames) of window `index`.
 

@@ -36,9 +36,7 @@ class AudioBlock(nn.Module):
     def __init__(self, dim: int, token_width: int, *, operations, device=None, dtype=None):
         super().__init__()
         self.norm_x = operations.LayerNorm(dim, eps=1e-6, device=device, dtype=dtype)
-        self.audio_cross_attn = AudioCrossAttention(
-            dim, token_width, operations=operations, device=device, dtype=dtype
-        )
+        self.audio_cross_attn = AudioCrossAttention(dim, token_width, operations=operations, device=device, dtype=dtype)
 
 
 def cross_attend(layers: nn.Module, x: torch.Tensor, audio: torch.Tensor, attention: Attention) -> torch.Tensor:

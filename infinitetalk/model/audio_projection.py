@@ -17,11 +17,13 @@ TAPS_LATTER = 8  # feature frames seen by every later latent frame
 
 
 class AudioProjection(nn.Module):
-    """The layers of the projection; `project` runs them."""
+    """The layers of the projection; `project` runs them.
 
-    def __init__(self, width: int, hidden: int, tokens: int, token_width: int, *, operations, device=None, dtype=None):
+    width: layers times channels of a feature frame; at: device and dtype of the layers.
+    """
+
+    def __init__(self, width: int, hidden: int, tokens: int, token_width: int, operations, **at):
         super().__init__()
-        at = {"device": device, "dtype": dtype}
         self.proj1 = operations.Linear(TAPS_FIRST * width, hidden, **at)
         self.proj1_vf = operations.Linear(TAPS_LATTER * width, hidden, **at)
         self.proj2 = operations.Linear(hidden, hidden, **at)

@@ -18,7 +18,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 _LORA_MARKS = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".diff_b", ".hada_w1_a")
 _WANTED_ADAPTER = (
-    "Choose an InfiniteTalk adapter, for example wan2.1_infiniteTalk_single_fp16.safetensors or infinitetalk.safetensors."
+    "Choose an InfiniteTalk adapter, for example wan2.1_infiniteTalk_single_fp16.safetensors "
+    "or infinitetalk.safetensors."
 )
 _WANTED_BASE = "Choose Wan2.1 I2V 14B (480p or 720p), for example Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors."
 

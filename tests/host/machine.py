@@ -94,7 +94,9 @@ class Machine:
         """The latent of the first window through our guider."""
         model = model or self.model
         guider = make_guider(model, *self.window(model), guidance or GuidanceConfig())
-        return guider.sample(self.noise(seed), self.empty(), comfy.samplers.sampler_object(EULER), flow_sigmas(steps, 5.0), seed=seed)
+        return guider.sample(
+            self.noise(seed), self.empty(), comfy.samplers.sampler_object(EULER), flow_sigmas(steps, 5.0), seed=seed
+        )
 
     def empty(self) -> torch.Tensor:
         return torch.zeros(latent_shape(self.reference, WINDOW.frames))

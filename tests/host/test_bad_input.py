@@ -175,8 +175,14 @@ def test_a_file_cut_off_while_loading_is_refused(server, graph):
 
 
 def test_a_model_from_another_loader_is_refused_when_the_adapter_is_applied(server, graph):
-    save_file(base_tensors(256, 3, in_dim=16, clip=False), server.base / "models" / "diffusion_models" / "wrong_t2v.safetensors")
-    graph["20"] = {"class_type": "UNETLoader", "inputs": {"unet_name": "wrong_t2v.safetensors", "weight_dtype": "default"}}
+    save_file(
+        base_tensors(256, 3, in_dim=16, clip=False),
+        server.base / "models" / "diffusion_models" / "wrong_t2v.safetensors",
+    )
+    graph["20"] = {
+        "class_type": "UNETLoader",
+        "inputs": {"unet_name": "wrong_t2v.safetensors", "weight_dtype": "default"},
+    }
     adapter = graph["1"]["inputs"]["adapter"]
     graph["1"] = {"class_type": "InfiniteTalkApplyAdapter", "inputs": {"model": ["20", 0], "adapter": adapter}}
     assert "this is a text-to-video model" in refusal(server, graph)
@@ -190,7 +196,10 @@ def test_no_clip_features(server, graph):
 def test_the_adapter_socket_without_a_patch(server, graph):
     model = graph["1"]["inputs"]["model"]
     graph["20"] = {"class_type": "UNETLoader", "inputs": {"unet_name": model, "weight_dtype": "default"}}
-    graph["1"] = {"class_type": "InfiniteTalkApplyAdapter", "inputs": {"model": ["20", 0], "adapter": "(from model_patch)"}}
+    graph["1"] = {
+        "class_type": "InfiniteTalkApplyAdapter",
+        "inputs": {"model": ["20", 0], "adapter": "(from model_patch)"},
+    }
     assert "nothing is connected to model_patch" in refusal(server, graph)
 
 
@@ -218,7 +227,7 @@ def test_cancel_through_the_queue_keeps_what_is_finished(server, graph):
     server.request("/interrupt", b"{}")
     worker.join(120)
     assert failure and "interrupted" in failure[0]
-    (kept,) = [path for path in (server.base / "output").rglob("unfinished_*.mp4")]
+    (kept,) = (server.base / "output").rglob("unfinished_*.mp4")
     with av.open(str(kept)) as file:
         frames = sum(1 for _ in file.decode(video=0))
         assert frames >= 9 and (frames - 9) % 4 == 0

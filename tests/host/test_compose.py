@@ -33,7 +33,8 @@ def plain_sample(machine) -> torch.Tensor:
     import comfy.sample
 
     conditions = (
-        [[c, {k: v for k, v in values.items() if k != "model_conds"}] for c, values in conds] for conds in machine.window()
+        [[c, {k: v for k, v in values.items() if k != "model_conds"}] for c, values in conds]
+        for conds in machine.window()
     )
     return comfy.sample.sample(
         machine.plain, machine.noise(), 2, 3.0, "euler", "simple", *conditions, machine.empty(), seed=7
@@ -48,7 +49,6 @@ def test_the_plain_model_is_untouched_by_our_nodes(machine):
 
 
 def test_without_audio_the_patched_model_is_the_plain_one(machine):
-    import comfy.sample
 
     from tests.host.machine import Machine
 
@@ -57,9 +57,7 @@ def test_without_audio_the_patched_model_is_the_plain_one(machine):
     assert difference(plain_sample(machine), plain_sample(other)) == EXACT
 
 
-@pytest.mark.parametrize(
-    ("text", "audio", "calls"), [(5.0, 4.0, 3), (1.0, 2.0, 2), (5.0, 1.0, 2), (1.0, 1.0, 1)]
-)
+@pytest.mark.parametrize(("text", "audio", "calls"), [(5.0, 4.0, 3), (1.0, 2.0, 2), (5.0, 1.0, 2), (1.0, 1.0, 1)])
 def test_branches_run_as_one_batch_and_equal_single_calls(machine, monkeypatch, text, audio, calls):
     from comfy.patcher_extension import WrappersMP
 

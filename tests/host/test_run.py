@@ -81,7 +81,9 @@ def test_nothing_given_is_changed(machine, tmp_path):
     device, options = machine.vae.output_device, copy.deepcopy(machine.model.model_options["transformer_options"])
     run(machine, tmp_path, 13)
     assert torch.equal(inputs.reference.latent, reference) and torch.equal(inputs.features.speech, speech)
-    assert all(torch.equal(text[0][0], before) and text[0][1] == {} for text, before in zip(machine.texts, texts))
+    assert all(
+        torch.equal(text[0][0], before) and text[0][1] == {} for text, before in zip(machine.texts, texts, strict=True)
+    )
     assert machine.vae.output_device == device
     assert machine.model.model_options["transformer_options"].keys() == options.keys()
     assert machine.model.get_wrappers("predict_noise", "infinitetalk") == []

@@ -91,7 +91,7 @@ def recording_euler(steps: list[torch.Tensor], guided: list[torch.Tensor]):
         held = model.inner_model.conds["positive"][0]["model_conds"]["infinitetalk_motion"].cond
         count = held.shape[2]
         latents, velocities = [], []
-        for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:])):
+        for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
             x[:, :, :count] = LATENT_FORMAT.process_in(held)
             latents.append(x[0].clone())
             denoised = model(x, sigma * x.new_ones(1), **extra_args)

@@ -61,13 +61,17 @@ def test_the_published_adapter_has_the_published_sizes():
     ],
 )
 def test_other_files_are_called_what_they_are(extra, called):
-    assert refusal(read_adapter, extra, "adapter: x") == f"adapter: x: this file is {called}, not an InfiniteTalk adapter."
+    assert (
+        refusal(read_adapter, extra, "adapter: x") == f"adapter: x: this file is {called}, not an InfiniteTalk adapter."
+    )
 
 
 def test_unknown_and_incomplete_files_are_refused():
     assert "none of its 1 tensors is an audio projection" in refusal(read_adapter, {"weight": (1,)}, "adapter: x")
     cut = {key: shape for key, shape in ADAPTER.items() if not key.startswith("blocks.1.norm_x")}
-    assert "2 tensors of the adapter are missing, first blocks.1.norm_x.bias" in refusal(read_adapter, cut, "adapter: x")
+    assert "2 tensors of the adapter are missing, first blocks.1.norm_x.bias" in refusal(
+        read_adapter, cut, "adapter: x"
+    )
 
 
 def test_wan_image_to_video_is_accepted():
