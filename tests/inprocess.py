@@ -13,8 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def use_host() -> None:
-    """Put the host on the path and set it to a CPU with plain attention; calling it again does nothing."""
+def use_host(cpu: bool = True) -> None:
+    """Put the host on the path and, for cpu, set it to a CPU with plain attention; calling it again does nothing."""
     if "comfy" in sys.modules:
         return
     folder = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI")
@@ -23,8 +23,7 @@ def use_host() -> None:
     # Before the repository: the host has a module `nodes`, and so have we.
     sys.path.insert(0, str(folder))
     arguments = importlib.import_module("comfy.cli_args").args
-    arguments.cpu = True
-    arguments.use_pytorch_cross_attention = True
+    arguments.cpu = arguments.use_pytorch_cross_attention = cpu
     # The host's web server comes with `comfy` nodes; its options are read when it is imported.
     importlib.import_module("comfy.options")
     sys.path.append(str(ROOT))

@@ -1,8 +1,15 @@
-"""Small state dicts in the layouts of the published files, of any width and depth."""
+"""State dicts in the layouts of the published files, of any width and depth, random by a fixed seed.
+
+Tensors are made on torch's default device, so that full-size ones can be made on a GPU.
+"""
 
 from __future__ import annotations
 
 import torch
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)
 
 
 def _linear(tensors: dict, name: str, out: int, into: int, generator) -> None:
@@ -17,7 +24,7 @@ def _norm(tensors: dict, name: str, width: int) -> None:
 
 def adapter_tensors(dim: int, layers: int, features: int, token_width: int = 768) -> dict[str, torch.Tensor]:
     """An InfiniteTalk adapter."""
-    generator, tensors = torch.Generator().manual_seed(1), {}
+    generator, tensors = _seeded(1), {}
     for name, out, into in (
         ("proj1", 16, 5 * features), ("proj1_vf", 16, 8 * features), ("proj2", 16, 16), ("proj3", 32 * token_width, 16)
     ):  # fmt: skip
@@ -31,11 +38,11 @@ def adapter_tensors(dim: int, layers: int, features: int, token_width: int = 768
     return tensors
 
 
-def base_tensors(
-    dim: int, layers: int, in_dim: int = 36, out_dim: int = 16, clip: bool = True, vace: bool = False
+def base_tensors(  # noqa: PLR0913  # one argument a property of the file
+    dim: int, layers: int, in_dim: int = 36, out_dim: int = 16, clip: bool = True, vace: bool = False, ffn: int = 256
 ) -> dict[str, torch.Tensor]:
     """A Wan diffusion model; the defaults are Wan2.1 I2V."""
-    generator, tensors, ffn = torch.Generator().manual_seed(2), {}, 256
+    generator, tensors = _seeded(2), {}
     tensors["patch_embedding.weight"] = torch.randn(dim, in_dim, 1, 2, 2, generator=generator) * 0.05
     tensors["patch_embedding.bias"] = torch.zeros(dim)
     for name, out, into in (
