@@ -136,7 +136,8 @@ def main() -> int:
         print("full_size: this machine has no CUDA GPU; --tiny tries the harness on a CPU.")
         return 1
     report, clock = Report("full_size"), Clock(synchronize=not options.tiny)
-    inputs = build(size, options.steps)
+    with torch.inference_mode():  # as the host runs nodes
+        inputs = build(size, options.steps)
     calls = timed_model(inputs, clock)
     guidance = GuidanceConfig(options.text, options.audio)
     config = StreamConfig(WindowConfig(size["frames"], 9 if size["frames"] > 9 else 5), guidance)

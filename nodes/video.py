@@ -28,7 +28,7 @@ class InfiniteTalkVideoCombine(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="InfiniteTalk/video",
-                    tooltip="Name, with folders, below the output folder. %date:yyyy-MM-dd% and the like work.",
+                    tooltip="Name, with folders, below the output folder. %year%, %month%, %day%, %width% and %height% are filled in.",
                 ),
                 io.Int.Input(
                     "crf",

@@ -69,6 +69,10 @@ def _what_else(shapes: Shapes) -> str | None:
     return None
 
 
+def _quantised(shapes: Shapes) -> bool:
+    return any(key.endswith(("scaled_fp8", "scale_weight", "weight_scale", "weight._data")) for key in shapes)
+
+
 def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
     """The sizes of the adapter in `shapes`; `name` is the input shown in errors.
 
@@ -80,6 +84,11 @@ def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
         raise InputError(f"{name}: this file is {other}, not an InfiniteTalk adapter.", _WANTED_ADAPTER)
     if "audio_proj.proj1.weight" not in shapes:
         raise InputError(f"{name}: none of its {len(shapes)} tensors is an audio projection.", _WANTED_ADAPTER)
+    if _quantised(shapes):
+        raise InputError(
+            f"{name}: the adapter is quantised (fp8 or int8 with scales), which is not supported yet.",
+            "Use a float file of it: fp16, bf16 or fp32.",
+        )
     missing = sorted(_expected_keys(shapes) - set(shapes))
     if missing:
         raise InputError(

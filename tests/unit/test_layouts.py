@@ -66,6 +66,11 @@ def test_other_files_are_called_what_they_are(extra, called):
     )
 
 
+@pytest.mark.parametrize("mark", ["scaled_fp8", "audio_proj.proj2.scale_weight", "audio_proj.proj2.weight_scale"])
+def test_quantised_adapters_are_not_read_without_their_scales(mark):
+    assert "is quantised" in refusal(read_adapter, {**ADAPTER, mark: ()}, "adapter: x")
+
+
 def test_unknown_and_incomplete_files_are_refused():
     assert "none of its 1 tensors is an audio projection" in refusal(read_adapter, {"weight": (1,)}, "adapter: x")
     cut = {key: shape for key, shape in ADAPTER.items() if not key.startswith("blocks.1.norm_x")}
