@@ -140,8 +140,9 @@ class Server(Client):
                 if time.monotonic() > deadline:
                     raise HostError(f"ComfyUI did not answer in {START_SECONDS} s:\n{self.log_tail()}") from None
                 time.sleep(0.2)
-        if "IMPORT FAILED" in self.log:
-            raise HostError(f"ComfyUI could not import a node pack:\n{self.log_tail(60)}")
+        # Other packs of an existing ComfyUI may fail as they like.
+        if any("IMPORT FAILED" in line and PACK_NAME in line for line in self.log.splitlines()):
+            raise HostError(f"ComfyUI could not import this node pack:\n{self.log_tail(60)}")
 
     def queue(self, prompt: dict, report: Report | None = None, timeout: float = 3600) -> dict:
         """Client.queue; when the host died meanwhile the error holds the end of its log."""

@@ -28,7 +28,8 @@ class InfiniteTalkVideoCombine(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="InfiniteTalk/video",
-                    tooltip="Name, with folders, below the output folder. %year%, %month%, %day%, %width% and %height% are filled in.",
+                    tooltip="Name, with folders, below the output folder. %year%, %month%, %day%, %width% and %height% "
+                    "are filled in.",
                 ),
                 io.Int.Input(
                     "crf",

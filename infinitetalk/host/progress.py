@@ -39,24 +39,22 @@ class RunProgress:
             preview = self._previewer.decode_latent_to_preview_image("JPEG", predicted[:, :, frame : frame + 1])
         count = window.index * self._steps + done
         self._bar.update_absolute(count, len(self._windows) * self._steps, preview)
-        self._say(window, f"step {done}/{self._steps}", count)
+        self._say(window.index, count, f"Window {window.index + 1}/{len(self._windows)}, step {done}/{self._steps}")
 
     def finished(self, window: Window, frames: torch.Tensor) -> None:
         """After a window; shows its last real frame, uint8 [keep, H, W, 3]."""
         picture = Image.fromarray(frames[-1].numpy())
-        count = (window.index + 1) * self._steps
+        done = window.index + 1
+        count = done * self._steps
         self._bar.update_absolute(count, len(self._windows) * self._steps, ("JPEG", picture, PREVIEW_PIXELS))
-        self._say(window, "written", count)
+        self._say(done, count, f"{done} of {len(self._windows)} windows done")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    def _say(self, window: Window, what: str, count: int) -> None:
-        done = video_frames(self._windows[: window.index])
+    def _say(self, finished: int, count: int, what: str) -> None:
+        frames = f"{video_frames(self._windows[:finished])}/{video_frames(self._windows)} frames"
         spent = time.monotonic() - self._started
         left = spent / count * (len(self._windows) * self._steps - count)
-        self.say(
-            f"Window {window.index + 1}/{len(self._windows)}, {what} · {done}/{video_frames(self._windows)} frames · "
-            f"{_minutes(spent)} gone, about {_minutes(left)} left"
-        )
+        self.say(f"{what} · {frames} · {_minutes(spent)} gone, about {_minutes(left)} left")
 
     def say(self, text: str) -> None:
         """A line under the node."""

@@ -95,11 +95,14 @@ def test_a_failing_node_is_named_with_its_message(server, short):
 
 def test_a_pack_that_cannot_be_imported_fails_the_start(comfyui, small_models, tmp_path):
     base = make_base(tmp_path / "base", small_models)
-    broken = base / "custom_nodes" / "broken"
-    broken.mkdir()
-    (broken / "__init__.py").write_text("raise RuntimeError('broken on purpose')\n")
+    packs = base / "custom_nodes"
+    (packs / "another").mkdir()
+    (packs / PACK_NAME).unlink()
+    (packs / PACK_NAME).mkdir()
+    for broken in ("another", PACK_NAME):
+        (packs / broken / "__init__.py").write_text("raise RuntimeError('broken on purpose')\n")
     server = Server(comfyui, base)
-    with pytest.raises(HostError, match="could not import"), server:
+    with pytest.raises(HostError, match="could not import this node pack"), server:
         pass
     assert server.process.poll() is not None  # nothing is left running
     assert not Path(server.temp).exists()
