@@ -13,6 +13,9 @@ SAMPLE_RATE = 16_000  # what wav2vec2 hears, Hz
 VAE_TIME = 4  # frames per latent frame (after the first)
 VAE_SPACE = 8  # pixels per latent cell
 SIZE_STEP = 16  # pixels per token: VAE_SPACE times the DiT's 2x2 patch
+MAX_SIDE = 4096  # pixels; twice the largest trained side
+MAX_FRAMES = 401  # per window; five times the trained length
+MAX_MOTION = 397  # one latent frame less than a window
 
 MODES = ("streaming", "clip")
 TAILS = ("silence", "mirror")
@@ -54,6 +57,11 @@ class WindowConfig:
             raise InputError(
                 f"frames per window: {self.frames} is not of the form 4n+1.",
                 f"Use {lower} or {lower + VAE_TIME}; the model was trained with 81.",
+            )
+        if self.frames > MAX_FRAMES:
+            raise InputError(
+                f"frames per window: {self.frames} is more than {MAX_FRAMES}.",
+                "Use 81, the trained length; long speech is made of many windows.",
             )
         if self.motion < 1 or (self.motion - 1) % VAE_TIME:
             lower = max(1, (self.motion - 1) // VAE_TIME * VAE_TIME + 1)
@@ -130,3 +138,7 @@ def check_size(width: int, height: int) -> None:
         if value < SIZE_STEP or value % SIZE_STEP:
             down = max(SIZE_STEP, value // SIZE_STEP * SIZE_STEP)
             raise InputError(f"{name}: {value} is not a multiple of {SIZE_STEP}.", f"Use {down} or {down + SIZE_STEP}.")
+        if value > MAX_SIDE:
+            raise InputError(
+                f"{name}: {value} pixels are more than {MAX_SIDE}.", "Use 480p or 720p, the trained sizes."
+            )

@@ -46,11 +46,12 @@ class InfiniteTalkLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model, adapter):
-        return verdict(lambda: check_files(model, adapter))
+    def validate_inputs(cls, model=None, adapter=None):
+        return verdict(check_files, model, adapter)
 
     @classmethod
     def execute(cls, model, adapter):
+        check_files(model, adapter)
         return io.NodeOutput(attach(load_model(model), load_adapter(adapter)))
 
 
@@ -81,8 +82,8 @@ class InfiniteTalkApplyAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter):
-        return True if adapter == FROM_SOCKET else verdict(lambda: check_adapter_file(adapter))
+    def validate_inputs(cls, adapter=None):
+        return True if adapter == FROM_SOCKET else verdict(check_adapter_file, adapter)
 
     @classmethod
     def execute(cls, model, adapter, model_patch=None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.config import WindowConfig, check_size
+from ..infinitetalk.config import MAX_FRAMES, MAX_SIDE, InputError, WindowConfig, check_size
 from ..infinitetalk.host.reference import SIZES, make_reference
 from .common import ALIASES, CATEGORY, Reference, verdict
 
@@ -29,10 +29,10 @@ class InfiniteTalkReference(io.ComfyNode):
                     "custom takes width and height.",
                 ),
                 io.Int.Input(
-                    "width", default=640, min=16, max=4096, step=16, tooltip="Pixels, multiple of 16; for custom."
+                    "width", default=640, min=16, max=MAX_SIDE, step=16, tooltip="Pixels, multiple of 16; for custom."
                 ),
                 io.Int.Input(
-                    "height", default=640, min=16, max=4096, step=16, tooltip="Pixels, multiple of 16; for custom."
+                    "height", default=640, min=16, max=MAX_SIDE, step=16, tooltip="Pixels, multiple of 16; for custom."
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
@@ -46,7 +46,7 @@ class InfiniteTalkReference(io.ComfyNode):
                     "window_frames",
                     default=81,
                     min=5,
-                    max=401,
+                    max=MAX_FRAMES,
                     step=4,
                     optional=True,
                     advanced=True,
@@ -60,16 +60,24 @@ class InfiniteTalkReference(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, size, width, height, window_frames=81):
-        def check():
-            WindowConfig(frames=window_frames, motion=1)
-            if SIZES.get(size, size) is None:
-                check_size(width, height)
-
-        return verdict(check) if size in SIZES else f"size: {size!r} is unknown.\nUse one of {', '.join(SIZES)}."
+    def validate_inputs(cls, size=None, width=None, height=None, window_frames=None):
+        checks = [verdict(_check_kind, size), verdict(_check_length, window_frames)]
+        if size == "custom":
+            checks.append(verdict(check_size, width, height))
+        return next((check for check in checks if check is not True), True)
 
     @classmethod
     def execute(cls, image, vae, size, width, height, clip_vision=None, clip_vision_output=None, window_frames=81):
+        _check_kind(size)
         target = SIZES[size] or (height, width)
         reference = make_reference(image, vae, target, clip_vision_output or clip_vision, window_frames)
         return io.NodeOutput(reference, reference.picture.unsqueeze(0))
+
+
+def _check_kind(size: str) -> None:
+    if size not in SIZES:
+        raise InputError(f"size: {size!r} is unknown.", f"Use one of {', '.join(SIZES)}.")
+
+
+def _check_length(frames: int) -> None:
+    WindowConfig(frames=frames, motion=1)

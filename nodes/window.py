@@ -50,8 +50,8 @@ class InfiniteTalkWindow(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, frames_per_window, motion_frames):
-        return verdict(lambda: WindowConfig(frames_per_window, motion_frames))
+    def validate_inputs(cls, frames_per_window=None, motion_frames=None):
+        return verdict(WindowConfig, frames_per_window, motion_frames)
 
     @classmethod
     def execute(

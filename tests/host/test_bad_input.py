@@ -239,3 +239,32 @@ def server_ready(graph: dict) -> dict:
     """The same graph on the short speech: the host still works after a cancel."""
     graph["5"]["inputs"]["audio"] = "short.wav"
     return graph
+
+
+def test_numbers_from_another_node_are_checked_when_they_arrive(server, graph):
+    """A linked number is not known while the prompt is validated; a good one runs, a bad one is refused by name."""
+    graph["20"] = {"class_type": "PrimitiveInt", "inputs": {"value": 9}}
+    graph["21"] = {"class_type": "PrimitiveInt", "inputs": {"value": 64}}
+    graph["12"]["inputs"]["frames_per_window"] = graph["8"]["inputs"]["window_frames"] = ["20", 0]
+    graph["8"]["inputs"]["width"] = ["21", 0]
+    assert server.queue(graph)["status"]["completed"]
+    graph["21"]["inputs"]["value"] = 70
+    assert "width: 70 is not a multiple of 16" in refusal(server, graph)
+    graph["21"]["inputs"]["value"] = 64
+    graph["20"]["inputs"]["value"] = 10
+    assert "frames per window: 10 is not of the form 4n+1" in refusal(server, graph)
+
+
+@pytest.mark.parametrize(
+    ("node", "values", "message"),
+    [
+        ("8", {"size": "1080p"}, "size: '1080p' is unknown"),
+        ("8", {"width": 8192}, "width: 8192 pixels are more than 4096"),
+        ("12", {"frames_per_window": 805}, "frames per window: 805 is more than 401"),
+    ],
+)
+def test_limits_hold_where_our_own_checks_replace_the_hosts(server, graph, node, values, message):
+    graph[node]["inputs"].update(values)
+    with pytest.raises(HostError) as caught:
+        server.queue(graph)
+    assert message in str(caught.value)

@@ -55,7 +55,7 @@ def constants(path: Path) -> dict:
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             known[statement.targets[0].id] = evaluate(statement.value, known)
         elif isinstance(statement, ast.FunctionDef):
-            known[statement.name] = statement
+            known[statement.name] = (statement, known)
     return known
 
 
@@ -89,8 +89,8 @@ def sockets(items: list[ast.expr], known: dict) -> list[Socket]:
     found = []
     for item in items:
         if isinstance(item, ast.Starred):
-            returned = known[item.value.func.id].body[-1].value
-            found += sockets(returned.elts, known)
+            function, there = known[item.value.func.id]  # its names are those of the file it stands in
+            found += sockets(function.body[-1].value.elts, there)
             continue
         keywords = {keyword.arg: evaluate(keyword.value, known) for keyword in item.keywords}
         kind = type_name(item.func.value, known)
