@@ -9,6 +9,7 @@ from ..config import InputError, WindowConfig, check_size
 from ..reference import Reference, padded_video
 from .vae import WanVae
 
+CLIP_SHAPE = (257, 1280)  # tokens and width of CLIP ViT-H
 SIZES = {"480p": "480", "720p": "720", "custom": None}  # what the node offers -> bucket table
 
 
@@ -30,9 +31,25 @@ def make_reference(image: torch.Tensor, vae, size: str | tuple[int, int], clip, 
     encoder = WanVae(vae)
     eight_bit = (image[0].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     picture = torch.as_tensor(resize_crop(eight_bit, height, width)).float() / 255
-    return Reference(picture, encoder.encode(padded_video(picture, window_frames)), _clip_features(clip, picture))
+    features = _clip_features(clip, picture)
+    return Reference(picture, encoder.encode(padded_video(picture, window_frames)), features)
 
 
 def _clip_features(clip, picture: torch.Tensor):
-    """CLIP's view of the whole resized picture (squeezed to a square, as the reference does)."""
-    return clip.encode_image(picture.unsqueeze(0), crop=False) if hasattr(clip, "encode_image") else clip
+    """CLIP's view of the whole resized picture, [1, 257, 1280] in its penultimate hidden states.
+
+    The picture is squeezed to CLIP's square by a plain bicubic filter, as Wan's own CLIP wrapper does;
+    the host alone would smooth it first (antialias), which gives other features.
+    """
+    if hasattr(clip, "encode_image"):
+        square = (clip.image_size, clip.image_size)
+        planes = picture.movedim(-1, 0).unsqueeze(0)
+        small = torch.nn.functional.interpolate(planes, size=square, mode="bicubic", align_corners=False)
+        clip = clip.encode_image(small.movedim(1, -1), crop=False)
+    shape = tuple(clip.penultimate_hidden_states.shape)
+    if shape[1:] != CLIP_SHAPE:
+        raise InputError(
+            f"clip_vision: its features are {list(shape[1:])} (tokens, width), the model takes {list(CLIP_SHAPE)}.",
+            "Load CLIP ViT-H (clip_vision_h.safetensors).",
+        )
+    return clip

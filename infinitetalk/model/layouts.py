@@ -133,7 +133,7 @@ def check_base(base: BaseShape, name: str) -> None:
     what = None
     if base.vace:
         what = "a VACE model"
-    elif base.out_dim == 48 or base.in_dim == 48:
+    elif base.out_dim == 48:
         what = "the Wan2.2 5B model"
     elif base.in_dim == 16:
         what = "a text-to-video model"
