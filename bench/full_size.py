@@ -34,8 +34,8 @@ def build(size: dict, steps: int):
 
     from infinitetalk.features import AudioFeatures
     from infinitetalk.host.attach import attach
+    from infinitetalk.host.denoise import Inputs
     from infinitetalk.host.loading import load_adapter_file
-    from infinitetalk.host.run import Inputs
     from infinitetalk.host.vae import WanVae
     from infinitetalk.reference import Reference, padded_video
     from infinitetalk.schedule import flow_sigmas

@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import InputImpl, io
 
 from ..infinitetalk.config import MODES, TAILS, GuidanceConfig, StreamConfig, WindowConfig
-from ..infinitetalk.host.run import Inputs, render
+from ..infinitetalk.host.denoise import Inputs
+from ..infinitetalk.host.run import render
 from .common import ALIASES, CATEGORY, Features, Guidance, Reference, verdict, window_inputs
 
 

@@ -24,30 +24,39 @@ Report = Callable[[Window, int, torch.Tensor], None]  # (window, finished steps,
 
 
 @dataclass(frozen=True)
-class Denoiser:
-    """Everything that all windows of a run share.
+class Inputs:
+    """What all windows of a run share.
 
-    model: a host MODEL with the adapter attached; sampler, sigmas: host SAMPLER and SIGMAS;
-    noise: (shape, seed) -> starting noise; report is called after every step.
+    model: a host MODEL with the adapter attached; vae: a host VAE; positive, negative: host
+    CONDITIONING; sampler, sigmas: host SAMPLER and SIGMAS.
     """
 
     model: Any
+    vae: Any
     positive: list
     negative: list
     features: AudioFeatures
     reference: Reference
     sampler: Any
     sigmas: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """noise: (empty latent, seed) -> starting noise; report is called after every step."""
+
+    inputs: Inputs
     config: StreamConfig
     report: Report
     noise: Callable[[torch.Tensor, int], torch.Tensor] = comfy.sample.prepare_noise
 
     def __call__(self, window: Window, motion: torch.Tensor) -> torch.Tensor:
         """The denoised latent of `window`, [1, 16, T, h, w], whose first latent frames equal `motion`."""
-        tokens = window_tokens(self.model, self.features, window, self.config.tail)
-        conds = window_conditioning(self.positive, self.negative, self.reference, motion, tokens)
-        guider = make_guider(self.model, *conds, self.config.guidance)
-        empty = torch.zeros(latent_shape(self.reference, window.frames))
+        run = self.inputs
+        tokens = window_tokens(run.model, run.features, window, self.config.tail)
+        conds = window_conditioning(run.positive, run.negative, run.reference, motion, tokens)
+        guider = make_guider(run.model, *conds, self.config.guidance)
+        empty = torch.zeros(latent_shape(run.reference, window.frames))
 
         def after_step(step, x0, x, total):
             self.report(window, step + 1, x0)
@@ -55,8 +64,8 @@ class Denoiser:
         return guider.sample(
             self.noise(empty, window.seed),
             empty,
-            self.sampler,
-            self.sigmas,
+            run.sampler,
+            run.sigmas,
             callback=after_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=window.seed,

@@ -8,43 +8,25 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import folder_paths
-import torch
 
 from ..colour import match_colour
 from ..config import InputError, StreamConfig
 from ..disk import check_writable
-from ..features import AudioFeatures
 from ..reference import Reference
 from ..stream import Stages, stream
 from ..timeline import plan, video_frames
 from ..video import VideoWriter, expected_bytes
 from .conditioning import check_features
-from .denoise import Denoiser
+from .denoise import Denoiser, Inputs
 from .progress import RunProgress
 from .vae import WanVae
 
 TEMP_PREFIX = "InfiniteTalk"
 UNFINISHED_PREFIX = "InfiniteTalk/unfinished"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The sockets of the Sampler node."""
-
-    model: Any
-    vae: Any
-    positive: list
-    negative: list
-    features: AudioFeatures
-    reference: Reference
-    sampler: Any
-    sigmas: torch.Tensor
 
 
 def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> Path:
@@ -58,17 +40,7 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
     windows = plan(features.frames, config.window, config.mode, config.seed)
     path = _temp_path(reference, video_frames(windows))
     progress = RunProgress(inputs.model, windows, len(inputs.sigmas) - 1, node_id)
-    denoise = Denoiser(
-        inputs.model,
-        inputs.positive,
-        inputs.negative,
-        features,
-        reference,
-        inputs.sampler,
-        inputs.sigmas,
-        config,
-        progress.step,
-    )
+    denoise = Denoiser(inputs, config, progress.step)
     vae = WanVae(inputs.vae)
     grade = partial(match_colour, reference=reference.picture, strength=config.colour)
     sound = (features.waveform, features.sample_rate)

@@ -23,9 +23,9 @@ from infinitetalk.config import GuidanceConfig, StreamConfig, WindowConfig
 from infinitetalk.features import AudioFeatures
 from infinitetalk.host.attach import attach
 from infinitetalk.host.conditioning import window_conditioning, window_tokens
+from infinitetalk.host.denoise import Inputs
 from infinitetalk.host.guider import make_guider
 from infinitetalk.host.loading import load_adapter_file
-from infinitetalk.host.run import Inputs
 from infinitetalk.host.vae import WanVae
 from infinitetalk.reference import Reference, latent_shape, padded_video
 from infinitetalk.schedule import flow_sigmas

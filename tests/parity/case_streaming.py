@@ -77,7 +77,7 @@ def streaming_i2v(golden: Golden) -> Iterator[Result]:
 
 def _run(golden: Golden, coder, reference: Reference, settings: StreamConfig, schedule) -> tuple[Record, torch.Tensor]:
     """Everything through the classes that the Sampler node uses; only the noise and the recording are ours."""
-    from infinitetalk.host.denoise import Denoiser
+    from infinitetalk.host.denoise import Denoiser, Inputs
 
     windows, sigmas = schedule
     machine = host.Machine(golden.weights("dit"))
@@ -86,13 +86,17 @@ def _run(golden: Golden, coder, reference: Reference, settings: StreamConfig, sc
     features = AudioFeatures(speech, speech.new_zeros(1, *speech.shape[1:]), torch.zeros(1, 1, 16000), 16000)
     noises = {w.seed: golden.inp(f"noise.w{w.index}") for w in windows}
     texts = [[[host.padded_text(golden.inp(key)), {}]] for key in ("input.context", "input.context_null")]
-    denoise = Denoiser(
+    inputs = Inputs(
         machine.model,
+        None,  # the VAE is given to the stages
         *texts,
         features,
         reference,
         host.recording_euler(record.steps, record.guided),
         sigmas,
+    )
+    denoise = Denoiser(
+        inputs,
         settings,
         report=lambda window, step, predicted: None,
         noise=lambda latent, seed: noises[seed][None].clone(),
