@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .config import VAE_SPACE, InputError
-from .timeline import latent_frames
+from .timeline import frames_of_latent, latent_frames
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Reference:
         """
         wanted = latent_frames(frames)
         if wanted > self.latent.shape[2]:
-            held = (self.latent.shape[2] - 1) * 4 + 1
+            held = frames_of_latent(self.latent.shape[2])
             raise InputError(
                 f"frames per window: {frames} is more than the {held} frames the reference was encoded for.",
                 f"Set window_frames of the InfiniteTalk Reference to {frames}, or use windows of {held} frames.",

@@ -1,4 +1,4 @@
-"""All arithmetic between frames, latent frames, audio samples and seconds, and the window plan.
+"""All arithmetic between frames, latent frames and audio samples, and the window plan.
 
 The plan is a value computed before anything is loaded. Knows no tensors and no host.
 Source of the plan's rules: the streaming loop of the public InfiniteTalk implementation.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from .config import FPS, SAMPLE_RATE, VAE_TIME, WindowConfig
 
+SEEDS = 2**64  # as many as the host's noise takes
+
 
 def feature_frames(samples: int) -> int:
     """Number of 25 Hz audio feature frames of `samples` samples at 16 kHz; the video gets as many frames.
@@ -20,20 +22,14 @@ def feature_frames(samples: int) -> int:
     return samples * FPS // SAMPLE_RATE
 
 
-def samples_of_frames(frames: int, sample_rate: int) -> int:
-    """Audio samples at `sample_rate` Hz that sound while `frames` video frames are shown."""
-    return round(frames * sample_rate / FPS)
-
-
 def latent_frames(frames: int) -> int:
     """Latent frames of `frames` video frames: the first frame alone, then one per four."""
     return (frames - 1) // VAE_TIME + 1
 
 
-def timecode(frame: int) -> str:
-    """Time of a frame as m:ss.ff seconds, for people."""
-    seconds = frame / FPS
-    return f"{int(seconds // 60)}:{seconds % 60:05.2f}"
+def frames_of_latent(latent: int) -> int:
+    """Video frames that `latent` latent frames decode to."""
+    return (latent - 1) * VAE_TIME + 1
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def plan(total: int, config: WindowConfig, mode: str = "streaming", seed: int = 
         motion = config.motion if index else 0
         end = start + config.frames
         keep = min(end, total) - start - motion
-        windows.append(Window(index, start, end, motion, keep, seed + index))
+        windows.append(Window(index, start, end, motion, keep, (seed + index) % SEEDS))
         if end >= total or mode == "clip":
             return tuple(windows)
         start = end - config.motion

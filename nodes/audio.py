@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.host.audio_encoder import Wav2VecEncoder, encode, find_encoder, list_encoders
+from ..infinitetalk.host.loading import fingerprint
 from .common import ALIASES, CATEGORY, Features
 
 NORMALIZE = {"auto": None, "on": True, "off": False}
@@ -35,6 +36,10 @@ class InfiniteTalkLoadAudioEncoder(io.ComfyNode):
     @classmethod
     def execute(cls, audio_encoder):
         return io.NodeOutput(Wav2VecEncoder(find_encoder(audio_encoder)))
+
+    @classmethod
+    def fingerprint_inputs(cls, audio_encoder):
+        return audio_encoder and fingerprint(find_encoder(audio_encoder))
 
 
 class InfiniteTalkAudioEncode(io.ComfyNode):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.host.embeds import list_embeds, load_embeds, save_embeds
+from ..infinitetalk.host.embeds import find_embeds, list_embeds, load_embeds, save_embeds
+from ..infinitetalk.host.loading import fingerprint
 from .common import ALIASES, CATEGORY
 
 
@@ -33,6 +34,10 @@ class InfiniteTalkLoadEmbeds(io.ComfyNode):
     @classmethod
     def execute(cls, embeds):
         return io.NodeOutput(*load_embeds(embeds))
+
+    @classmethod
+    def fingerprint_inputs(cls, embeds):
+        return embeds and fingerprint(find_embeds(embeds))
 
 
 class InfiniteTalkSaveEmbeds(io.ComfyNode):

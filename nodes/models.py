@@ -11,6 +11,8 @@ from ..infinitetalk.host.loading import (
     MODEL_FOLDER,
     check_adapter_file,
     check_files,
+    find_file,
+    fingerprint,
     list_files,
     load_adapter,
     load_model,
@@ -52,7 +54,12 @@ class InfiniteTalkLoadModel(io.ComfyNode):
     @classmethod
     def execute(cls, model, adapter):
         check_files(model, adapter)
-        return io.NodeOutput(attach(load_model(model), load_adapter(adapter)))
+        base = load_model(model)
+        return io.NodeOutput(attach(base, load_adapter(adapter, base)))
+
+    @classmethod
+    def fingerprint_inputs(cls, model, adapter):
+        return _fingerprint(model, MODEL_FOLDER), _fingerprint(adapter, *ADAPTER_FOLDERS)
 
 
 class InfiniteTalkApplyAdapter(io.ComfyNode):
@@ -88,10 +95,19 @@ class InfiniteTalkApplyAdapter(io.ComfyNode):
     @classmethod
     def execute(cls, model, adapter, model_patch=None):
         if adapter != FROM_SOCKET:
-            model_patch = load_adapter(adapter)
+            model_patch = load_adapter(adapter, model)
         elif model_patch is None:
             raise InputError(
                 f"adapter: {FROM_SOCKET} is chosen and nothing is connected to model_patch.",
                 "Choose an adapter file, or connect Load Model Patch.",
             )
         return io.NodeOutput(attach(model, model_patch))
+
+    @classmethod
+    def fingerprint_inputs(cls, model, adapter, model_patch=None):
+        return _fingerprint(adapter, *ADAPTER_FOLDERS)
+
+
+def _fingerprint(name: str | None, *folders: str):
+    """Of a file that is chosen in the node; None when another node gives the name."""
+    return fingerprint(find_file(name, folders, "file")) if name not in (None, FROM_SOCKET) else None

@@ -87,10 +87,19 @@ def hold(x: torch.Tensor, motion: torch.Tensor, window=None) -> torch.Tensor:
     `window` is the host's context window when x is only a slice in time of the whole latent.
     """
     x = x.clone()
-    for position, frame in enumerate(window.index_list if window is not None else range(x.shape[2])):
+    for position, frame in enumerate(range(x.shape[2]) if window is None else frames_of_window(window)):
         if frame < motion.shape[2]:
             x[:, :, position] = motion[:, :, frame]
     return x
+
+
+def frames_of_window(window) -> list[int]:
+    """Latent frames of the whole that a slice of the host's context windows holds, in order.
+
+    The host may put the frame before the slice in front of it, for models that look back in time.
+    """
+    anchor = getattr(window, "causal_anchor_index", None)
+    return [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list]
 
 
 @dataclass(frozen=True)

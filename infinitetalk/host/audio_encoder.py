@@ -19,6 +19,7 @@ from ..config import SAMPLE_RATE, InputError
 from ..features import AudioFeatures, encode_features, normalize_wave
 from ..wav2vec import conv_features, hidden_states, layer_outputs, load_wav2vec
 
+BYTES_PER_SAMPLE = 1200  # working memory of the convolutions of a base model in float32, measured 1.0 kB
 FOLDERS = ("audio_encoders", "wav2vec2", "transformers")
 
 
@@ -96,7 +97,7 @@ def encode(encoder, audio: dict, normalize: bool | None) -> AudioFeatures:
     check_audio(audio["waveform"], audio["sample_rate"])
     conv, layers, own = _functions(encoder)
     wave = normalize_loudness(to_mono_16k(audio["waveform"].detach().float().cpu(), audio["sample_rate"]))
-    comfy.model_management.load_model_gpu(encoder.patcher)
+    comfy.model_management.load_models_gpu([encoder.patcher], memory_required=len(wave) * BYTES_PER_SAMPLE)
     with torch.no_grad():
         speech, silence = encode_features(
             wave.to(encoder.patcher.load_device), conv, layers, bool(own) if normalize is None else normalize

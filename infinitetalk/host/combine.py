@@ -14,9 +14,9 @@ import torch
 from comfy.cli_args import args
 from comfy_api.latest import Types
 
-from ..audio import check_audio
 from ..disk import check_writable, discard
 from ..remux import can_remux, remux
+from ..soundtrack import check_soundtrack
 from ..video import encode_frames
 
 
@@ -37,7 +37,7 @@ def combine_video(video: Any, audio: dict | None, prefix: str, workflow: dict, c
     """
     sound = None
     if audio:
-        check_audio(audio["waveform"], audio["sample_rate"])
+        check_soundtrack(audio["waveform"], int(audio["sample_rate"]))
         sound = (audio["waveform"], int(audio["sample_rate"]))
     width, height = (video.shape[2], video.shape[1]) if isinstance(video, torch.Tensor) else video.get_dimensions()
     check_writable(folder_paths.get_output_directory())
@@ -51,11 +51,11 @@ def combine_video(video: Any, audio: dict | None, prefix: str, workflow: dict, c
         bar = comfy.utils.ProgressBar(video.shape[0])
         encode_frames(video, path, sound, crf, tags, report=bar.update_absolute)
     else:
-        _copy(video, path, sound, tags)
+        _copy(video, path, sound, tags, crf)
     return Saved(path, subfolder)
 
 
-def _copy(video: Any, path: Path, sound: tuple | None, tags: dict[str, str]) -> None:
+def _copy(video: Any, path: Path, sound: tuple | None, tags: dict[str, str], crf: int) -> None:
     source = video.get_stream_source() if hasattr(video, "get_active_trim_window") else None
     if isinstance(source, str) and not any(video.get_active_trim_window()) and can_remux(source):
         remux(source, path, sound, tags)
@@ -63,7 +63,7 @@ def _copy(video: Any, path: Path, sound: tuple | None, tags: dict[str, str]) -> 
     # Trimmed, in memory or of another codec: the host encodes it once, then the sound is muxed.
     encoded = Path(folder_paths.get_temp_directory()) / f"{uuid.uuid4().hex}.mp4"
     try:
-        video.save_to(str(encoded), format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264)
+        video.save_to(str(encoded), format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264, crf=crf)
         remux(encoded, path, sound, tags)
     finally:
         discard(encoded)

@@ -9,15 +9,26 @@ from typing import NamedTuple
 
 import comfy.conds
 import comfy.model_management
+import comfy.utils
 import node_helpers
 import torch
 
 from ..config import InputError
 from ..features import AudioFeatures, split_taps, window_taps
-from ..model.audio_projection import project, project_silence
+from ..model.audio_projection import TAPS_FIRST, project, project_silence
 from ..reference import Reference
-from ..timeline import Window
+from ..timeline import Window, frames_of_latent
 from .attach import AUDIO, MOTION, attached
+
+
+class MotionCond(comfy.conds.CONDRegular):
+    """Held latents, [1, 16, n, h, w]: cut in height and width for a condition that has an area, never in time."""
+
+    def process_cond(self, batch_size, area=None, **kwargs):
+        held, dims = self.cond, len(area or ()) // 2
+        for axis in range(max(dims - 2, 0), dims):
+            held = held.narrow(axis + 2, area[axis + dims], area[axis])
+        return self._copy_with(comfy.utils.repeat_to_batch_size(held, batch_size))
 
 
 class Tokens(NamedTuple):
@@ -36,7 +47,7 @@ def check_features(model, features: AudioFeatures) -> None:
             "Use Load InfiniteTalk Model, or put Apply InfiniteTalk Adapter after your loader.",
         )
     layers, channels = features.speech.shape[1:]
-    wanted = patch.model.audio_proj.proj1.weight.shape[1] // 5
+    wanted = patch.model.audio_proj.proj1.weight.shape[1] // TAPS_FIRST
     if layers * channels != wanted:
         raise InputError(
             f"features: {layers} layers of {channels} channels are {layers * channels} values per frame, "
@@ -60,7 +71,7 @@ def window_tokens(model, features: AudioFeatures, window: Window, tail: str) -> 
 
 def window_conditioning(positive, negative, reference: Reference, motion: torch.Tensor, tokens: Tokens):
     """(positive, negative) with everything the window needs; the positive hears the speech, the negative nothing."""
-    latent = reference.conditioning((tokens.speech.shape[1] - 1) * 4 + 1)
+    latent = reference.conditioning(frames_of_latent(tokens.speech.shape[1]))
     mask = latent.new_ones(1, 1, *latent.shape[2:])
     mask[:, :, :1] = 0.0  # 0 marks the frame that is given
     shared = {"concat_latent_image": latent, "concat_mask": mask, "clip_vision_output": reference.clip}
@@ -75,6 +86,6 @@ def _with_model_conds(conditioning, motion: torch.Tensor, audio: torch.Tensor):
     for embedding, values in conditioning:
         conds = dict(values.get("model_conds", {}))
         conds[AUDIO] = comfy.conds.CONDRegular(audio)
-        conds[MOTION] = comfy.conds.CONDRegular(motion)
+        conds[MOTION] = MotionCond(motion)
         out.append([embedding, {**values, "model_conds": conds}])
     return out

@@ -25,9 +25,14 @@ def list_embeds() -> list[str]:
     return [name for name in list_files(FOLDER) if "embeds" in name]
 
 
+def find_embeds(name: str) -> str:
+    """Full path of a name that `list_embeds` gave."""
+    return find_file(name, (FOLDER,), "embeds")
+
+
 def load_embeds(name: str) -> tuple:
     """(positive, negative, CLIP vision output) of a file."""
-    path = find_file(name, (FOLDER,), "embeds")
+    path = find_embeds(name)
     missing = [key for key in KEYS if key not in read_shapes(path, "embeds")]
     if missing:
         raise InputError(f"embeds: {name} has no {', '.join(missing)}.", "Make it with Save InfiniteTalk Embeds.")

@@ -11,7 +11,7 @@ from functools import partial
 
 import comfy.samplers
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from ..config import GuidanceConfig
 from ..guidance import combine
@@ -36,42 +36,42 @@ def make_guider(model, positive, negative, config: GuidanceConfig):
 
 def _predict_noise(config: GuidanceConfig, executor, x, timestep, model_options, seed):
     guider = executor.class_obj
-    positive, negative = guider.conds.get("positive"), guider.conds.get("negative")
-    speech, silence = _audio_of(positive), _audio_of(negative)
-    if speech is None or silence is None:
+    if _audio_of(guider.conds.get("positive")) is None or _audio_of(guider.conds.get("negative")) is None:
         return executor(x, timestep, model_options, seed)
+    # Ours takes the place of the host's function at the end of the chain: wrappers added later still run.
+    chain = WrapperExecutor.new_class_executor(
+        partial(_guided, config, guider), guider, executor.wrappers, executor.idx + 1
+    )
+    return chain.execute(x, timestep, model_options, seed)
+
+
+def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=None) -> torch.Tensor:
+    """One guided prediction, as the host's `sampling_function` but with the branches of `config`."""
+    positive, negative, model = guider.conds["positive"], guider.conds["negative"], guider.inner_model
     conds = {
         "cond": positive,
-        "drop_text": _with_audio(negative, speech, "drop_text"),
-        "drop_audio": _with_audio(positive, silence, "drop_audio"),
+        "drop_text": _with_audio(negative, _audio_of(positive), "drop_text"),
+        "drop_audio": _with_audio(positive, _audio_of(negative), "drop_audio"),
         "uncond": negative,
     }
     names = config.branches
-    model = guider.inner_model
-    out = comfy.samplers.calc_cond_batch(model, [conds[name] for name in names], x, timestep, model_options)
+    chosen = [conds[name] for name in names]
+    common = {"conds": chosen, "input": x, "sigma": timestep, "model": model, "model_options": model_options}
+    if "sampler_calc_cond_batch_function" in model_options:
+        out = model_options["sampler_calc_cond_batch_function"](common)
+    else:
+        out = comfy.samplers.calc_cond_batch(model, chosen, x, timestep, model_options)
     for function in model_options.get("sampler_pre_cfg_function", []):
-        args = {
-            "conds": [conds[name] for name in names],
-            "conds_out": out,
-            "cond_scale": config.text,
-            "timestep": timestep,
-        }
-        out = function({**args, "input": x, "sigma": timestep, "model": model, "model_options": model_options})
+        out = function({**common, "conds_out": out, "cond_scale": config.text, "timestep": timestep})
 
     def blend(wanted: torch.Tensor, other: torch.Tensor, scale: float) -> torch.Tensor:
         # Through the host, so that nodes which replace or follow the text guidance keep working.
         return comfy.samplers.cfg_function(
-            model,
-            wanted,
-            other,
-            scale,
-            x,
-            timestep,
-            model_options=model_options,
-            cond=positive,
-            uncond=conds[names[-1]],
+            model, wanted, other, scale, x, timestep, model_options=model_options, cond=positive, uncond=chosen[-1]
         )
 
+    if names == ("cond",):  # as the host does at cfg 1: the other prediction is zero and weighs nothing
+        return blend(out[0], torch.zeros_like(out[0]), 1.0)
     return combine(dict(zip(names, out, strict=True)), config, blend)
 
 

@@ -14,6 +14,7 @@ import comfy.sd
 import comfy.utils
 import folder_paths
 import torch
+from comfy.ldm.wan.model import WanModel
 from safetensors import SafetensorError, safe_open
 
 from ..config import InputError
@@ -42,13 +43,19 @@ def list_files(*folders: str) -> list[str]:
 def find_file(name: str, folders: tuple[str, ...], label: str) -> str:
     """Full path of `name` in the first of `folders` that has it."""
     for folder in folders:
-        path = folder_paths.get_full_path(folder, name)
+        path = folder_paths.get_full_path(folder, name) if isinstance(name, str) else None
         if path:
             return path
     raise InputError(
         f"{label}: {name} is not in {' or '.join('models/' + folder for folder in folders)}.",
         "Put the file there and press R to refresh the lists, or choose another one.",
     )
+
+
+def fingerprint(path: str) -> tuple:
+    """What changes when a file, or a file in a folder, does: a node that reads it then runs again."""
+    files = [os.path.join(path, name) for name in sorted(os.listdir(path))] if os.path.isdir(path) else [path]
+    return tuple((os.path.basename(file), os.stat(file).st_mtime_ns, os.stat(file).st_size) for file in files)
 
 
 def read_shapes(path: str, label: str) -> Shapes:
@@ -81,26 +88,31 @@ def load_model(name: str):
     return comfy.sd.load_diffusion_model(path)
 
 
-def load_adapter(name: str):
-    """An adapter file as a MODEL_PATCH of the stored precision."""
-    return load_adapter_file(find_file(name, ADAPTER_FOLDERS, "adapter"))
+def load_adapter(name: str, model):
+    """An adapter file as a MODEL_PATCH for `model`.
+
+    Kept in the file's precision; a float32 file in the model's, since its layers compute in that anyway.
+    """
+    path = find_file(name, ADAPTER_FOLDERS, "adapter")
+    return load_adapter_file(path, model.model.get_dtype_inference())
 
 
-def load_adapter_file(path: str, disable_dynamic: bool = False):
+def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dynamic: bool = False):
+    """As `load_adapter`; wide: the precision that float32 weights are kept in."""
     tensors = comfy.utils.load_torch_file(path, safe_load=True)
-    tensors = {strip_prefix(key): value for key, value in tensors.items()}
+    stored = comfy.utils.weight_dtype(tensors)
+    kept = wide if stored == torch.float32 else stored
+    tensors = {strip_prefix(key): value.to(kept) for key, value in tensors.items()}
     shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
     offload = comfy.model_management.unet_offload_device()
-    adapter = InfiniteTalkAdapter(
-        shape, operations=comfy.ops.manual_cast, device=offload, dtype=comfy.utils.weight_dtype(tensors)
-    )
+    adapter = InfiniteTalkAdapter(shape, operations=comfy.ops.manual_cast, device=offload, dtype=kept)
     # The class is looked up now: the host rebinds it at start when dynamic VRAM is on.
     kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(adapter, load_device=comfy.model_management.get_torch_device(), offload_device=offload)
     adapter.load_state_dict(tensors, strict=False, assign=patcher.is_dynamic())
     adapter.eval().requires_grad_(False)
     comfy.model_management.archive_model_dtypes(adapter)
-    patcher.cached_patcher_init = (load_adapter_file, (path,))  # lets the host make one copy per GPU
+    patcher.cached_patcher_init = (load_adapter_file, (path, wide))  # lets the host make one copy per GPU
     return patcher
 
 
@@ -121,6 +133,7 @@ def model_shape(model, label: str = "model") -> BaseShape:
     Reads the module's own numbers, so quantised and GGUF models work alike.
     """
     module = model.get_model_object("diffusion_model")
+    module = getattr(module, "_orig_mod", module)  # inside a compiled one
     if not all(hasattr(module, name) for name in ("patch_embedding", "blocks", "img_emb", "in_dim", "out_dim", "dim")):
         raise InputError(
             f"{label}: {type(module).__name__} is not a Wan diffusion model.",
@@ -133,6 +146,7 @@ def model_shape(model, label: str = "model") -> BaseShape:
         out_dim=module.out_dim,
         clip=module.img_emb is not None,
         vace=hasattr(module, "vace_blocks"),
+        other=type(module) is not WanModel or module.ref_conv is not None,
     )
     check_base(base, label)
     return base

@@ -32,7 +32,7 @@ def make_reference(image: torch.Tensor, vae, size: str | tuple[int, int], clip, 
     eight_bit = (image[0].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     picture = torch.as_tensor(resize_crop(eight_bit, height, width)).float() / 255
     features = _clip_features(clip, picture)
-    return Reference(picture, encoder.encode(padded_video(picture, window_frames)), features)
+    return Reference(picture, encoder.encode(padded_video(picture, window_frames)).cpu(), features)
 
 
 def _clip_features(clip, picture: torch.Tensor):

@@ -54,9 +54,7 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
         return writer.finish()
     except BaseException:
         # Cancel is a BaseException of the host; out of memory or a full disk must not lose frames either.
-        kept = writer.abort(keep=done > 0)
-        if kept is not None:
-            progress.say(f"Stopped: {done} of {len(windows)} windows are kept in {_keep(kept)}")
+        _keep(writer, done, len(windows), progress)
         raise
 
 
@@ -86,10 +84,17 @@ def _numbered(prefix: str, folder: str) -> Path:
     return Path(where) / f"{name}_{counter:05}_.mp4"
 
 
-def _keep(path: Path) -> str:
-    """Move an unfinished video to the output folder; its name there, for people."""
-    target = _numbered(UNFINISHED_PREFIX, folder_paths.get_output_directory())
-    shutil.move(path, target)
+def _keep(writer: VideoWriter, done: int, windows: int, progress: RunProgress) -> None:
+    """Move what is finished to the output folder, or say where it is; what stopped the run stays the error."""
+    try:
+        kept = writer.abort(keep=done > 0)
+        if kept is None:
+            return
+        target = _numbered(UNFINISHED_PREFIX, folder_paths.get_output_directory())
+        shutil.move(kept, target)
+    except (OSError, InputError) as error:
+        logging.warning("InfiniteTalk: the finished windows could not be moved out of %s: %s", writer.path, error)
+        return
     name = os.path.relpath(target, folder_paths.get_output_directory())
-    logging.info("InfiniteTalk: the finished windows are kept in output/%s", name)
-    return f"output/{name}"
+    logging.info("InfiniteTalk: %d of %d windows are kept in output/%s", done, windows, name)
+    progress.say(f"Stopped: {done} of {windows} windows are kept in output/{name}")

@@ -37,6 +37,8 @@ class WanVae:
         # while the host's memory management and its fallback to tiles still apply.
         self._vae = copy.copy(vae)
         self._vae.output_device = vae.device
+        # Also under --fp16-intermediates: every window's motion is encoded again, rounding would add up.
+        self._vae.vae_output_dtype = lambda: torch.float32
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         return self._vae.encode(frames)

@@ -9,7 +9,7 @@ from ..config import InputError, StreamConfig
 from ..features import AudioFeatures
 from ..reference import Reference, latent_shape
 from ..timeline import plan
-from .conditioning import check_features, window_conditioning, window_tokens
+from .conditioning import Tokens, check_features, window_conditioning, window_tokens
 from .guider import make_guider, with_guidance
 from .vae import WanVae
 
@@ -35,8 +35,9 @@ def prepare_window(
             f"Use 0 to {len(windows) - 1}.",
         )
     window = windows[index]
-    motion = _motion(WanVae(vae), reference, window.motion, previous)
-    tokens = window_tokens(model, features, window, config.tail)
+    # Node outputs are cached by the host: they stay on the CPU and are moved when they are used.
+    motion = _motion(WanVae(vae), reference, window.motion, previous).cpu()
+    tokens = Tokens(*(part.cpu() for part in window_tokens(model, features, window, config.tail)))
     positive, negative = window_conditioning(positive, negative, reference, motion, tokens)
     latent = torch.zeros(latent_shape(reference, window.frames), device=comfy.model_management.intermediate_device())
     return (

@@ -16,6 +16,7 @@ from .adapter import AdapterShape, adapter_shape
 Shapes = Mapping[str, tuple[int, ...]]
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+_OTHER_PARTS = ("ref_conv.", "face_adapter.", "pose_patch_embedding", "control_adapter.", "motion_encoder.")
 _LORA_MARKS = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".diff_b", ".hada_w1_a")
 _WANTED_ADAPTER = (
     "Choose an InfiniteTalk adapter, for example wan2.1_infiniteTalk_single_fp16.safetensors "
@@ -26,7 +27,10 @@ _WANTED_BASE = "Choose Wan2.1 I2V 14B (480p or 720p), for example Wan2_1-I2V-14B
 
 @dataclass(frozen=True)
 class BaseShape:
-    """Sizes of a Wan diffusion model: width, blocks, input and output channels, and whether it has a CLIP branch."""
+    """Sizes of a Wan diffusion model: width, blocks, input and output channels.
+
+    clip: has the image branch; vace: is a VACE model; other: has parts that plain image-to-video has not.
+    """
 
     dim: int
     layers: int
@@ -34,6 +38,7 @@ class BaseShape:
     out_dim: int
     clip: bool
     vace: bool
+    other: bool = False
 
 
 def strip_prefix(key: str) -> str:
@@ -123,6 +128,7 @@ def read_base(shapes: Shapes, name: str) -> BaseShape:
         out_dim=head // 4,
         clip="img_emb.proj.1.bias" in shapes,
         vace=_contains(shapes, "vace_blocks.", "vace_patch_embedding"),
+        other=_contains(shapes, *_OTHER_PARTS),
     )
     check_base(base, name)
     return base
@@ -139,6 +145,8 @@ def check_base(base: BaseShape, name: str) -> None:
         what = "a text-to-video model"
     elif base.in_dim != 36:
         what = f"a Wan model with {base.in_dim} input channels instead of 36"
+    elif base.other:
+        what = "a Wan model with parts of its own (Fun, Animate, camera control or the like)"
     elif not base.clip:
         what = "a Wan model without the CLIP image branch (Wan2.2 I2V)"
     if what:

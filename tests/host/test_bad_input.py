@@ -268,3 +268,37 @@ def test_limits_hold_where_our_own_checks_replace_the_hosts(server, graph, node,
     with pytest.raises(HostError) as caught:
         server.queue(graph)
     assert message in str(caught.value)
+
+
+def test_speech_with_values_that_are_no_numbers(server, graph):
+    import struct
+
+    samples = tone(0.5).astype("<f4")
+    samples[100] = np.nan
+    body = samples.tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, 16_000, 64_000, 4, 32)  # 3: 32-bit float
+    header = struct.pack("<4sI4s", b"RIFF", 36 + len(body), b"WAVE") + form + struct.pack("<4sI", b"data", len(body))
+    server.put("nan.wav", header + body)
+    graph["5"]["inputs"]["audio"] = "nan.wav"
+    assert "audio: " in (message := refusal(server, graph)) and "NaN" in message
+
+
+def test_a_file_that_changed_is_read_again(server, graph):
+    """Saved embeddings under the same name: the next prompt uses the new ones."""
+    from safetensors.torch import load_file
+
+    folder = server.base / "models" / "infinitetalk"
+    tensors = load_file(folder / "infinitetalk_small_embeds.safetensors")
+    save_file(tensors, folder / "changing_embeds.safetensors")
+    graph["3"]["inputs"]["embeds"] = "changing_embeds.safetensors"
+    graph["12"]["inputs"]["mode"] = "clip"
+    first = outputs_of(server, graph)
+    assert outputs_of(server, graph) == first  # cached
+    save_file(
+        {key: value.flip(1).contiguous() for key, value in tensors.items()}, folder / "changing_embeds.safetensors"
+    )
+    assert outputs_of(server, graph) != first
+
+
+def outputs_of(server, graph) -> list:
+    return [file["filename"] for file in output_files(server.queue(graph))]

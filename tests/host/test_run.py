@@ -212,3 +212,41 @@ def test_windows_longer_than_the_reference_are_refused(machine, tmp_path):
 
     with pytest.raises(InputError, match="frames per window: 17 is more than the 9 frames"):
         run(machine, tmp_path, 20, replace(CONFIG, window=WindowConfig(17, 5)))
+
+
+def test_what_stopped_the_run_stays_the_error(machine, tmp_path):
+    """The output folder vanishes during the run: the cancel is still a cancel, and the file stays where it was."""
+    import shutil
+
+    import comfy.model_management as management
+
+    def stop():
+        shutil.rmtree(tmp_path / "output")
+        (tmp_path / "output").write_bytes(b"")  # a file in its place
+        management.interrupt_current_processing(True)
+
+    model, _ = stopping(machine, 3, stop)
+    with pytest.raises(management.InterruptProcessingException):
+        run(machine, tmp_path, 20, model=model)
+    (left,) = (tmp_path / "temp").rglob("*.mp4")
+    assert len(read(left)[0]) == 9
+
+
+def test_the_last_seed_of_all_has_a_successor(machine, tmp_path):
+    from tests.host.machine import CONFIG
+
+    assert len(read(run(machine, tmp_path, 13, replace(CONFIG, seed=2**64 - 1)))[0]) == 13
+
+
+def test_a_float32_adapter_is_kept_in_the_models_precision(machine, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from demo.small_model import ADAPTER
+    from infinitetalk.host.loading import load_adapter_file
+
+    wide = {key: value.float() for key, value in load_file(machine.models / ADAPTER).items()}
+    mixed = {key: value if "norm" in key or "bias" in key else value.half() for key, value in wide.items()}
+    for name, tensors, kept in (("wide", wide, torch.bfloat16), ("mixed", mixed, torch.float16)):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+        patch = load_adapter_file(str(tmp_path / f"{name}.safetensors"), torch.bfloat16)
+        assert {parameter.dtype for parameter in patch.model.parameters()} == {kept}

@@ -31,7 +31,7 @@ def rank(path: Path) -> int:
         return 4
     if parts[1] == "host":
         return 3
-    if parts[1] in ("stream.py", "denoise.py"):
+    if parts[1] == "stream.py":
         return 2
     return 0 if parts[1] in ("__init__.py", "config.py", "timeline.py") else 1
 

@@ -98,6 +98,13 @@ def test_other_wan_models_are_called_what_they_are(options, called):
     assert called in refusal(read_base, shapes(base_tensors(dim=256, layers=2, **options)), "model: x")
 
 
+@pytest.mark.parametrize(
+    "part", ["ref_conv.weight", "face_adapter.fuser_blocks.0.linear.weight", "control_adapter.conv.bias"]
+)
+def test_models_with_tokens_or_parts_of_their_own_are_refused(part):
+    assert "with parts of its own" in refusal(read_base, {**BASE, part: (256, 16, 2, 2)}, "model: x")
+
+
 def test_files_that_are_no_diffusion_model_are_refused():
     assert "an InfiniteTalk adapter" in refusal(read_base, ADAPTER, "model: x")
     assert "not a Wan diffusion model" in refusal(read_base, {"weight": (1,)}, "model: x")

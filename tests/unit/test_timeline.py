@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infinitetalk.config import WindowConfig
-from infinitetalk.timeline import feature_frames, latent_frames, plan, samples_of_frames, timecode, video_frames
+from infinitetalk.timeline import feature_frames, frames_of_latent, latent_frames, plan, video_frames
 
 
 @pytest.mark.parametrize("samples, frames", [(0, 0), (639, 0), (640, 1), (1600, 2), (52_800, 82), (126_400, 197)])
@@ -16,17 +16,6 @@ def test_feature_frames(samples, frames):
 @pytest.mark.parametrize("frames, latents", [(1, 1), (5, 2), (17, 5), (81, 21)])
 def test_latent_frames(frames, latents):
     assert latent_frames(frames) == latents
-
-
-def test_samples_of_frames():
-    assert samples_of_frames(25, 44_100) == 44_100
-    assert samples_of_frames(1, 22_050) == 882
-    assert samples_of_frames(37, 16_000) == 23_680
-
-
-def test_timecode():
-    assert timecode(0) == "0:00.00"
-    assert timecode(25 * 61 + 1) == "1:01.04"
 
 
 def test_plan_of_81_9():
@@ -57,3 +46,12 @@ def test_clip_is_the_first_window():
 
 def test_no_speech_no_windows():
     assert plan(0, WindowConfig()) == ()
+
+
+def test_latent_and_video_frames_are_inverse():
+    assert [frames_of_latent(latent_frames(frames)) for frames in (1, 5, 9, 81)] == [1, 5, 9, 81]
+
+
+def test_seeds_stay_in_the_hosts_range():
+    last = 2**64 - 1
+    assert [window.seed for window in plan(100, WindowConfig(), seed=last)] == [last, 0]
