@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -194,13 +195,26 @@ def ensure_chromium() -> str:
 # ---------------------------------------------------------------- commands
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends the program as Ctrl-C does, and what it started."""
+
+
+def terminate(number: int, frame) -> None:
+    raise Terminated
+
+
 def call(*arguments, cwd: Path = ROOT, **environment) -> int:
-    """Run the venv's Python and return its exit code. Ctrl-C reaches the child too, which then ends by itself."""
+    """Run the venv's Python and return its exit code. Ctrl-C reaches the child too, which then ends by itself.
+
+    SIGTERM reaches only this process and is passed on.
+    """
     command = [str(part) for part in (venv_python(), *arguments)]
     with subprocess.Popen(command, cwd=cwd, env={**os.environ, **environment}) as process:
         while True:
             try:
                 return process.wait()
+            except Terminated:
+                process.terminate()
             except KeyboardInterrupt:
                 continue
 
@@ -282,6 +296,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, terminate)
     try:
         sys.exit(main(sys.argv[1:]))
     except StepFailed as failure:

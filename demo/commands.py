@@ -24,6 +24,7 @@ from .server import ASSETS, PACK, Server, command, make_base
 from .small_model import make
 
 DEV = PACK / ".dev"
+LONGEST_DEMO = 36_000  # seconds; ten hours
 BASE = DEV / "base"
 PINNED_HOST = DEV / "ComfyUI"
 DEMO_WORKFLOW = PACK / "workflows" / "api" / "infinitetalk_small.json"
@@ -205,9 +206,13 @@ def demo(comfyui: Path, options: Namespace) -> int:
         for label, file in (("--image", image), ("--audio", audio)):
             if not file.is_file():
                 raise BadArgument(f"{label}: there is no file {file}.")
+        out = options.out or DEV / "demo.mp4"
+        if out.is_dir() or not out.suffix:
+            raise BadArgument(f"--out: {out} is not the name of a video, such as {out / 'demo.mp4'}.")
+        out.parent.mkdir(parents=True, exist_ok=True)
         if options.seconds is not None:
-            if not options.seconds > 0:
-                raise BadArgument(f"--seconds: {options.seconds:g} is not more than 0.")
+            if not 0 < options.seconds <= LONGEST_DEMO:
+                raise BadArgument(f"--seconds: {options.seconds:g} is not between 0 and {LONGEST_DEMO}.")
             DEV.mkdir(exist_ok=True)
             audio = fit_speech(audio, options.seconds, DEV / "demo_speech.wav")
         print("Starting ComfyUI ...", flush=True)
@@ -217,12 +222,10 @@ def demo(comfyui: Path, options: Namespace) -> int:
             videos = [file for file in files if file["filename"].endswith(".mp4")]
             if not videos:
                 raise HostError(f"The workflow left no mp4 file; it left {files}.")
-            out = options.out or DEV / "demo.mp4"
-            out.parent.mkdir(parents=True, exist_ok=True)
             part = out.with_name(f"{out.name}.part")
             part.write_bytes(client.view(videos[0]))
             os.replace(part, out)
-    except (HostError, BadArgument, av.FFmpegError) as error:
+    except (HostError, BadArgument, av.FFmpegError, OSError) as error:
         print(f"dev.py demo: {error}", file=sys.stderr)
         return 1
     print(describe(out))

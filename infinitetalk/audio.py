@@ -69,7 +69,7 @@ def check_audio(waveform: torch.Tensor, sample_rate: int) -> None:
 
 
 def to_mono_16k(waveform: torch.Tensor, sample_rate: int) -> torch.Tensor:
-    """The mean of the channels at 16 kHz: [1, C, T] at sample_rate Hz -> float32 [N], N = ceil(T * 16000 / rate).
+    """The mean of the channels at 16 kHz: [1, C, T] at sample_rate Hz -> float32 [N], N = T * 16000 // rate.
 
     The reference resamples with soxr's "HQ". The filter here is a Kaiser-windowed sinc set to the same pass band
     (flat to 7.3 kHz, nothing above 8 kHz): on speech at 22.05, 44.1 and 48 kHz it stays 72 dB below the signal from
@@ -78,7 +78,7 @@ def to_mono_16k(waveform: torch.Tensor, sample_rate: int) -> torch.Tensor:
     mono = waveform[0].float().mean(dim=0)
     if sample_rate == SAMPLE_RATE:
         return mono
-    return torchaudio.functional.resample(
+    resampled = torchaudio.functional.resample(
         mono,
         sample_rate,
         SAMPLE_RATE,
@@ -87,6 +87,7 @@ def to_mono_16k(waveform: torch.Tensor, sample_rate: int) -> torch.Tensor:
         resampling_method="sinc_interp_kaiser",
         beta=12.0,
     )
+    return resampled[: mono.shape[0] * SAMPLE_RATE // sample_rate]  # not a sample more than there was sound
 
 
 def loudness_gain(wave: torch.Tensor, target: float = TARGET_LUFS) -> tuple[float, float]:

@@ -141,6 +141,14 @@ def _duration(packet: av.Packet) -> int:
     return packet.duration or round(1 / (packet.stream.average_rate * packet.time_base))
 
 
+def is_whole(path: str | Path) -> bool:
+    """True for a fragmented mp4 that was written to its last byte: it ends with the index of its fragments."""
+    with open(path, "rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        boxes = list(_boxes(file, length))
+    return bool(boxes) and boxes[-1] == (b"mfra", length)
+
+
 def cut_torn_end(path: str | Path) -> bool:
     """Shorten a fragmented mp4 whose writing was cut off to its last whole fragment, so that it plays.
 

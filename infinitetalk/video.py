@@ -11,7 +11,9 @@ Knows no model, no window and no host.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ import torch
 from . import disk
 from .config import InputError
 from .encoder import Encoder
-from .remux import Audio, cut_torn_end, remux
+from .remux import Audio, cut_torn_end, is_whole, remux
 from .soundtrack import check_soundtrack
 
 log = logging.getLogger(__name__)
@@ -180,6 +182,9 @@ class VideoWriter:
                         encoder.write(block)
             finally:
                 encoder.close()
+            # FFmpeg keeps to itself what goes wrong while it ends a file: a full disk, as a rule.
+            if encoder.frames and not is_whole(self._part):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._part))
         except Exception as error:  # noqa: BLE001  # whatever it is belongs to the caller's thread
             self._error = error
 
@@ -199,10 +204,21 @@ def encode_frames(
     as VideoWriter. Working memory beside the batch: a few blocks of 8-bit frames.
     """
     height, width = images.shape[1] // 2 * 2, images.shape[2] // 2 * 2
+    if images.shape[-1] not in (3, 4) or not height or not width:
+        raise InputError(
+            f"video: its frames are {images.shape[2]}x{images.shape[1]} pixels with {images.shape[-1]} channels.",
+            "Give RGB frames of at least 2x2 pixels.",
+        )
     writer = VideoWriter(path, width, height, audio, crf, metadata)
     try:
         for start in range(0, images.shape[0], BLOCK):
-            writer.add(to_uint8(images[start : start + BLOCK, :height, :width, :3]))
+            block = images[start : start + BLOCK, :height, :width, :3]
+            if not torch.isfinite(block).all():
+                raise InputError(
+                    f"video: frames {start} to {start + len(block) - 1} hold values that are not numbers (NaN).",
+                    "Look at the node that made them: a half-precision VAE decode is the usual cause.",
+                )
+            writer.add(to_uint8(block))
             if report:
                 report(writer.frames)
         return writer.finish()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import InputImpl, io, ui
 
-from ..infinitetalk.host.combine import combine_video
-from .common import ALIASES, CATEGORY
+from ..infinitetalk.host.combine import check_prefix, combine_video
+from .common import ALIASES, CATEGORY, verdict
 
 
 class InfiniteTalkVideoCombine(io.ComfyNode):
@@ -34,7 +34,7 @@ class InfiniteTalkVideoCombine(io.ComfyNode):
                 io.Int.Input(
                     "crf",
                     default=17,
-                    min=0,
+                    min=1,
                     max=51,
                     optional=True,
                     advanced=True,
@@ -45,6 +45,10 @@ class InfiniteTalkVideoCombine(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix=None):
+        return verdict(check_prefix, filename_prefix)
 
     @classmethod
     def execute(cls, video, filename_prefix, audio=None, crf=17):

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import comfy.utils
 import folder_paths
 import torch
 from comfy.cli_args import args
 from comfy_api.latest import Types
 
-from ..disk import check_writable, discard
+from ..config import InputError
+from ..disk import check_writable, discard, explained
 from ..remux import can_remux, remux
 from ..soundtrack import check_soundtrack
 from ..video import encode_frames
+
+LONGEST_NAME = 200  # bytes; file systems take 255, the number and the ending come on top
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,17 @@ def combine_video(video: Any, audio: dict | None, prefix: str, workflow: dict, c
     if audio:
         check_soundtrack(audio["waveform"], int(audio["sample_rate"]))
         sound = (audio["waveform"], int(audio["sample_rate"]))
-    width, height = (video.shape[2], video.shape[1]) if isinstance(video, torch.Tensor) else video.get_dimensions()
-    check_writable(folder_paths.get_output_directory())
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, folder_paths.get_output_directory(), width, height
-    )
+    check_prefix(prefix)
+    width, height = _size(video)
+    output = folder_paths.get_output_directory()
+    check_writable(output)
+    with explained(Path(output) / prefix):
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
     check_writable(folder)
     path = Path(folder) / f"{name}_{counter:05}_.mp4"
+    while path.exists():  # the host does not count the files of every prefix
+        counter += 1
+        path = Path(folder) / f"{name}_{counter:05}_.mp4"
     tags = {} if args.disable_metadata else {key: json.dumps(value) for key, value in workflow.items() if value}
     if isinstance(video, torch.Tensor):
         bar = comfy.utils.ProgressBar(video.shape[0])
@@ -53,6 +61,31 @@ def combine_video(video: Any, audio: dict | None, prefix: str, workflow: dict, c
     else:
         _copy(video, path, sound, tags, crf)
     return Saved(path, subfolder)
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse a file name prefix that leads out of the output folder or cannot be a file's name."""
+    parts = prefix.replace("\\", "/").split("/")
+    outside = prefix.startswith(("/", "\\")) or ".." in parts or ":" in prefix
+    unusable = parts[-1].strip(" .") == "" or any(len(part.encode()) > LONGEST_NAME for part in parts)
+    if outside or unusable or not prefix.isprintable():
+        raise InputError(
+            f"filename_prefix: {prefix[:80]!r} is not a name below the output folder.",
+            f"Use a name of at most {LONGEST_NAME} letters, with folders before it if you like: InfiniteTalk/video.",
+        )
+
+
+def _size(video: Any) -> tuple[int, int]:
+    """(width, height); InputError for a file that cannot be read or holds no picture."""
+    if isinstance(video, torch.Tensor):
+        return video.shape[2], video.shape[1]
+    try:
+        return video.get_dimensions()
+    except (OSError, ValueError, av.FFmpegError) as error:
+        raise InputError(
+            f"video: it cannot be read ({str(error).splitlines()[0][:200]}).",
+            "Choose a file that holds a picture; run the node that made it again when the file is gone.",
+        ) from error
 
 
 def _copy(video: Any, path: Path, sound: tuple | None, tags: dict[str, str], crf: int) -> None:

@@ -13,7 +13,7 @@ import comfy.sample
 import comfy.utils
 import torch
 
-from ..config import StreamConfig
+from ..config import InputError, StreamConfig
 from ..features import AudioFeatures
 from ..reference import Reference, latent_shape
 from ..timeline import Window
@@ -61,7 +61,7 @@ class Denoiser:
         def after_step(step, x0, x, total):
             self.report(window, step + 1, x0)
 
-        return guider.sample(
+        latent = guider.sample(
             self.noise(empty, window.seed),
             empty,
             run.sampler,
@@ -70,3 +70,9 @@ class Denoiser:
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=window.seed,
         )
+        if not torch.isfinite(latent).all():  # it would spoil every later window too
+            raise InputError(
+                f"model: window {window.index + 1} (frames {window.start} to {window.end}) came out as NaN.",
+                "Use bf16 instead of fp16, another attention (without sage), or look at the LoRAs and the sigmas.",
+            )
+        return latent

@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import folder_paths
+import torch
 
 from ..colour import match_colour
 from ..config import InputError, StreamConfig
-from ..disk import check_writable
+from ..disk import check_writable, discard, publish
 from ..reference import Reference
 from ..stream import Stages, stream
 from ..timeline import plan, video_frames
@@ -63,14 +64,21 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
     check_features(inputs.model, inputs.features)
     inputs.reference.conditioning(config.window.frames)
     WanVae(inputs.vae)
-    if inputs.sigmas.ndim != 1 or len(inputs.sigmas) < 2:
+    if inputs.sigmas.ndim != 1 or len(inputs.sigmas) < 2 or not torch.isfinite(inputs.sigmas).all():
         raise InputError(
-            f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step.",
+            f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step in plain numbers.",
             "Connect InfiniteTalk Schedule, or a scheduler with 1 or more steps and denoise above 0.",
         )
     for name, conditioning in (("positive", inputs.positive), ("negative", inputs.negative)):
         if not conditioning:
             raise InputError(f"{name}: the conditioning is empty.", "Connect a CLIP Text Encode.")
+        wanted = inputs.model.get_model_object("diffusion_model").text_dim
+        for embedding, _ in conditioning:
+            if embedding.shape[-1] != wanted:
+                raise InputError(
+                    f"{name}: the text embeddings are {embedding.shape[-1]} wide, the model takes {wanted}.",
+                    "Encode the prompt with umt5_xxl (Load CLIP, type wan).",
+                )
 
 
 def _temp_path(reference: Reference, frames: int) -> Path:
@@ -84,6 +92,17 @@ def _numbered(prefix: str, folder: str) -> Path:
     return Path(where) / f"{name}_{counter:05}_.mp4"
 
 
+def _move(source: Path, target: Path) -> None:
+    """Move a file, to another disk too; the target appears whole or not at all."""
+    part = target.with_name(f"{target.stem}.part.mp4")
+    try:
+        shutil.copyfile(source, part)
+        publish(part, target)
+    finally:
+        discard(part)
+    source.unlink()
+
+
 def _keep(writer: VideoWriter, done: int, windows: int, progress: RunProgress) -> None:
     """Move what is finished to the output folder, or say where it is; what stopped the run stays the error."""
     try:
@@ -91,9 +110,12 @@ def _keep(writer: VideoWriter, done: int, windows: int, progress: RunProgress) -
         if kept is None:
             return
         target = _numbered(UNFINISHED_PREFIX, folder_paths.get_output_directory())
-        shutil.move(kept, target)
+        _move(kept, target)
     except (OSError, InputError) as error:
-        logging.warning("InfiniteTalk: the finished windows could not be moved out of %s: %s", writer.path, error)
+        logging.warning("InfiniteTalk: the finished windows could not be moved to the output folder: %s", error)
+        progress.say(
+            f"Stopped: {done} of {windows} windows are in {writer.path}; copy them before ComfyUI starts again"
+        )
         return
     name = os.path.relpath(target, folder_paths.get_output_directory())
     logging.info("InfiniteTalk: %d of %d windows are kept in output/%s", done, windows, name)

@@ -302,3 +302,31 @@ def test_a_file_that_changed_is_read_again(server, graph):
 
 def outputs_of(server, graph) -> list:
     return [file["filename"] for file in output_files(server.queue(graph))]
+
+
+@pytest.mark.parametrize("prefix", ["../evil", "/etc/evil", "", "a/.", "x" * 250, "a\0b", "c:evil"])
+def test_names_that_lead_elsewhere_are_refused(server, graph, prefix):
+    graph["13"]["inputs"]["filename_prefix"] = prefix
+    with pytest.raises(HostError, match="is not a name below the output folder"):
+        server.queue(graph)
+
+
+def test_a_video_that_cannot_be_read(server, graph):
+    server.put("broken.mp4", b"this is no video")
+    graph = {
+        "1": {"class_type": "LoadVideo", "inputs": {"file": "broken.mp4"}},
+        "2": {"class_type": "InfiniteTalkVideoCombine", "inputs": {"video": ["1", 0], "filename_prefix": "broken"}},
+    }
+    assert "video: it cannot be read" in refusal(server, graph)
+
+
+def test_embeddings_of_another_model(server, graph):
+    folder = server.base / "models" / "infinitetalk"
+    tensors = {
+        "positive": torch.zeros(1, 6, 5),
+        "negative": torch.zeros(1, 6, 4096),
+        "clip_vision": torch.zeros(1, 257, 1280),
+    }
+    save_file(tensors, folder / "foreign_embeds.safetensors")
+    graph["3"]["inputs"]["embeds"] = "foreign_embeds.safetensors"
+    assert "embeds: positive in foreign_embeds.safetensors has shape [1, 6, 5]" in refusal(server, graph)

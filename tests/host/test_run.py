@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import replace
 
 import av
@@ -191,6 +192,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_sampling(mach
     ("change", "message"),
     [
         ({"sigmas": torch.ones(1)}, "sigmas: .* is not a schedule"),
+        ({"sigmas": torch.tensor([1.0, float("nan"), 0.0])}, "sigmas: .* is not a schedule"),
         ({"positive": []}, "positive: the conditioning is empty"),
     ],
 )
@@ -250,3 +252,48 @@ def test_a_float32_adapter_is_kept_in_the_models_precision(machine, tmp_path):
         save_file(tensors, tmp_path / f"{name}.safetensors")
         patch = load_adapter_file(str(tmp_path / f"{name}.safetensors"), torch.bfloat16)
         assert {parameter.dtype for parameter in patch.model.parameters()} == {kept}
+
+
+if sys.platform != "win32":  # it has no such limit
+
+    def test_an_output_disk_without_room_keeps_the_file_where_it_is(machine, tmp_path):
+        """A limit on the size of files stands for the full disk; the cancel stays a cancel."""
+        import resource
+
+        import comfy.model_management as management
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+        def stop():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+            management.interrupt_current_processing(True)
+
+        model, _ = stopping(machine, 5, stop)
+        try:
+            with pytest.raises(management.InterruptProcessingException):
+                run(machine, tmp_path, 20, model=model)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert list((tmp_path / "output").rglob("*.mp4")) == []
+
+
+def test_a_model_that_makes_no_numbers_stops_at_that_window(machine, tmp_path):
+    from comfy.patcher_extension import WrappersMP
+
+    calls = []
+
+    def spoil(executor, *args, **kwargs):
+        calls.append(1)
+        return executor(*args, **kwargs) * (float("nan") if len(calls) > 2 else 1)
+
+    model = machine.model.clone()
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "spoil", spoil)
+    with pytest.raises(InputError, match=r"window 2 \(frames 4 to 13\) came out as NaN"):
+        run(machine, tmp_path, 20, model=model)
+    (saved,), _ = kept(tmp_path)
+    assert len(read(saved)[0]) == 9
+
+
+def test_text_of_another_model_is_refused(machine, tmp_path):
+    with pytest.raises(InputError, match="positive: the text embeddings are 768 wide, the model takes 4096"):
+        run(machine, tmp_path, 9, positive=[[torch.zeros(1, 77, 768), {}]])

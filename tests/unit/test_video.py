@@ -206,6 +206,39 @@ except InputError as error:
         assert os.listdir(tmp_path) == ["v.mp4"]
         assert 50 <= len(read(tmp_path / "v.mp4").times) < 2000
 
+    @pytest.mark.parametrize("share", [0.8, 0.9, 0.95, 0.99, 0.999])
+    def test_a_disk_that_fills_at_the_very_end_is_noticed(tmp_path, share):
+        """While a file is ended FFmpeg reports nothing: the size of what a whole one needs, less a little."""
+        code = """
+import os, resource, sys
+import numpy, torch
+from infinitetalk.config import InputError
+from infinitetalk.video import VideoWriter
+def write(path, limit=None):
+    writer = VideoWriter(path, 96, 96, (torch.rand(1, 1, 76_800) - 0.5, 16_000))
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    noise = numpy.random.default_rng(0)
+    try:
+        for _ in range(6):
+            writer.add(noise.integers(0, 255, (20, 96, 96, 3), dtype=numpy.uint8))
+        if limit is None:
+            writer._stop()
+            return os.path.getsize(writer._part)
+        writer.finish()
+        print("finished")
+    except InputError as error:
+        print(error.problem)
+        print(writer.abort())
+size = write(sys.argv[1] + ".whole.mp4")
+write(sys.argv[1], int(size * float(sys.argv[2])))
+"""
+        done = alone(code, tmp_path / "v.mp4", str(share))
+        problem, kept = done.stdout.splitlines()
+        assert "the disk is full" in problem and kept == str(tmp_path / "v.mp4")
+        frames = len(read(tmp_path / "v.mp4").times)
+        assert 45 <= frames <= 120
+
     def test_a_disk_that_is_full_before_anything_is_whole_leaves_nothing(tmp_path):
         code = """
 import resource, sys
