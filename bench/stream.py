@@ -101,7 +101,10 @@ def main() -> int:
         print(json.dumps(measure(options.windows)))
         return 0
     report = Report("stream")
-    results = {windows: child(windows) for windows in LENGTHS}
+    results = {}
+    for windows in LENGTHS:
+        print(f"running {windows} windows ...", flush=True)
+        results[windows] = child(windows)
     for windows, result in results.items():
         parts = result["parts"]
         rest = result["whole"] - sum(parts.values())

@@ -29,7 +29,6 @@ AUDIO_HIDDEN, AUDIO_TOKENS, AUDIO_WIDTH = 128, 32, 64
 
 DIT = "diffusion_models/infinitetalk_small_i2v.safetensors"
 VAE = "vae/infinitetalk_small_vae.safetensors"
-WAV2VEC = "audio_encoders/infinitetalk_small_wav2vec2.safetensors"
 WAV2VEC_FOLDER = "audio_encoders/infinitetalk_small_wav2vec2"
 ADAPTER = "model_patches/infinitetalk_small_adapter.safetensors"
 EMBEDS = "infinitetalk/infinitetalk_small_embeds.safetensors"
@@ -233,7 +232,6 @@ def make(models: Path) -> list[Path]:
         DIT: lambda: weights(dit_shapes(), torch.float16),
         VAE: lambda: weights(vae_shapes(), torch.float32, scales),
         f"{WAV2VEC_FOLDER}/model.safetensors": lambda: weights(wav2vec_shapes(), torch.float32),
-        WAV2VEC: lambda: {f"wav2vec2.{k}": v for k, v in weights(wav2vec_shapes(), torch.float32).items()},
         ADAPTER: lambda: weights(adapter_shapes(), torch.float16),
         EMBEDS: embeds,
     }
