@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from demo import small_model
+from infinitetalk.config import WindowConfig
 from tests.inprocess import ROOT, use_host
 
 from .report import Report
@@ -26,7 +29,12 @@ from .report import Report
 LENGTHS = (2, 8, 32)  # windows
 REST_SHARE = 0.05
 GROWTH = 0.05
+# glibc raises its threshold for large blocks as they are freed and then keeps freed memory: peaks wander by 100 MB
+# from run to run. With a fixed threshold they show what the program holds.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "2097152"}
 STEPS = 4
+SIZE = 64  # pixels a side
+WINDOW = WindowConfig()  # 81 and 9, as users run it
 
 
 class Clock:
@@ -66,21 +74,22 @@ def measure(windows: int) -> dict:
 
     models = ROOT / ".dev" / "small_model"
     small_model.make(models)
-    machine, clock = Machine(models), Clock()
+    machine, clock = Machine(models, SIZE, WINDOW), Clock()
+    config = replace(CONFIG, window=WINDOW)
     model = machine.model.clone()
     model.add_wrapper_with_key(
         WrappersMP.APPLY_MODEL,
         "bench",
         lambda executor, *args, **kwargs: clock.around("DiT", executor)(*args, **kwargs),
     )
-    frames = CONFIG.window.frames + (windows - 1) * (CONFIG.window.frames - CONFIG.window.motion)
+    frames = WINDOW.frames + (windows - 1) * (WINDOW.frames - WINDOW.motion)
     inputs = machine.inputs(frames, STEPS, model)
     vae.WanVae.encode = clock.around("VAE", vae.WanVae.encode)
     vae.WanVae.decode = clock.around("VAE", vae.WanVae.decode)
     denoise.window_tokens = clock.around("audio", denoise.window_tokens)
     with tempfile.TemporaryDirectory() as folder, folders(Path(folder)), torch.inference_mode():
         start = time.perf_counter()
-        run.render(inputs, CONFIG)
+        run.render(inputs, config)
         whole = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     return {"parts": dict(clock.seconds), "whole": whole, "peak": peak}
@@ -89,7 +98,15 @@ def measure(windows: int) -> dict:
 def child(windows: int) -> dict:
     """`measure` in a fresh process."""
     command = [sys.executable, "-m", "bench.stream", "--windows", str(windows)]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **MALLOC},
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -41,6 +41,8 @@ class Machine:
     """Everything loaded once; nothing of it may change in a run."""
 
     models: Path
+    size: int = SIZE
+    frames: WindowConfig = WINDOW
 
     @cached_property
     def plain(self) -> Any:
@@ -66,9 +68,9 @@ class Machine:
     @cached_property
     def reference(self) -> Reference:
         generator = torch.Generator().manual_seed(3)
-        picture = torch.rand(SIZE, SIZE, 3, generator=generator)
+        picture = torch.rand(self.size, self.size, 3, generator=generator)
         clip = SimpleNamespace(penultimate_hidden_states=load_file(self.models / EMBEDS)["clip_vision"].float())
-        return Reference(picture, WanVae(self.vae).encode(padded_video(picture, WINDOW.frames)), clip)
+        return Reference(picture, WanVae(self.vae).encode(padded_video(picture, self.frames.frames)), clip)
 
     def features(self, frames: int = 9, rate: int = 16_000) -> AudioFeatures:
         generator = torch.Generator().manual_seed(4)
