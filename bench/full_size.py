@@ -128,8 +128,9 @@ def main() -> int:
     use_host(cpu=options.tiny)
     import torch
 
-    from infinitetalk.config import GuidanceConfig, StreamConfig, WindowConfig
+    from infinitetalk.config import StreamConfig, WindowConfig
     from infinitetalk.host import run
+    from infinitetalk.settings import GuidanceConfig
     from tests.host.machine import folders
 
     if not options.tiny and not torch.cuda.is_available():

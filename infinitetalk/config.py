@@ -1,12 +1,14 @@
-"""The settings of a run as frozen values that check themselves, and the one error type for bad input.
+"""The settings of a run as frozen values that check themselves.
 
 Knows numbers and words only: no torch, no host, no files.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from .errors import InputError
+from .settings import GuidanceConfig
 
 FPS = 25  # output frames per second; the audio features have the same rate
 SAMPLE_RATE = 16_000  # what wav2vec2 hears, Hz
@@ -19,18 +21,7 @@ MAX_MOTION = 397  # one latent frame less than a window
 
 MODES = ("streaming", "clip")
 TAILS = ("silence", "mirror")
-
-
-class InputError(ValueError):
-    """A value from the user that cannot work.
-
-    The text has two lines: which input with which numbers, and what to do about it.
-    """
-
-    def __init__(self, problem: str, remedy: str):
-        super().__init__(f"{problem}\n{remedy}")
-        self.problem = problem
-        self.remedy = remedy
+COLOUR_REFERENCES = ("first", "window")
 
 
 def _whole(value: object, name: str) -> None:
@@ -77,41 +68,16 @@ class WindowConfig:
 
 
 @dataclass(frozen=True)
-class GuidanceConfig:
-    """Text and audio guidance scales, each 0 or more; 1 switches that guidance off.
-
-    Reference defaults: text 5, audio 4; with a distillation LoRA text 1, audio 2.
-    """
-
-    text: float = 5.0
-    audio: float = 4.0
-
-    def __post_init__(self):
-        for name, value in (("text scale", self.text), ("audio scale", self.audio)):
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 100):
-                raise InputError(f"{name}: {value!r} is outside 0 to 100.", "Use 5 (text) and 4 (audio), or 1 for off.")
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """The model calls of one step.
-
-        Three as the reference makes them, two when the text scale is 1 (as the reference) or the
-        audio scale is 1 (the third then cancels out exactly), one when both are 1.
-        """
-        text, audio = math.isclose(self.text, 1.0), math.isclose(self.audio, 1.0)
-        if text:
-            return ("cond",) if audio else ("cond", "drop_audio")
-        return ("cond", "drop_text") if audio else ("cond", "drop_text", "uncond")
-
-
-@dataclass(frozen=True)
 class StreamConfig:
     """Everything about a run but its models and inputs.
 
-    colour: strength of the colour correction against the reference picture, 0-1.
+    colour: strength of the colour correction against the reference picture, 0-1. colour_reference: which
+    picture that is with a source video, the scene's "first" (as the reference) or each "window"'s own.
     mode: "streaming" for the whole speech, "clip" for one window.
     tail: what is heard after the speech ends inside the last window: "silence", or "mirror" as the
     reference does it (the speech backwards, which makes lips move).
+    source_strength: 1 starts from noise; less is SDEdit: the share of the steps that are run, from the
+    source's noised latents on. cuts: frames where a new scene of the source begins. cache: skips forwards.
     """
 
     window: WindowConfig = WindowConfig()
@@ -120,16 +86,27 @@ class StreamConfig:
     colour: float = 1.0
     mode: str = "streaming"
     tail: str = "silence"
+    colour_reference: str = "first"
+    source_strength: float = 1.0
+    cuts: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not 0.0 <= self.colour <= 1.0:
             raise InputError(
                 f"colour correction: {self.colour} is outside 0 to 1.", "Use 1 for full strength, 0 for off."
             )
-        if self.mode not in MODES:
-            raise InputError(f"mode: {self.mode!r} is unknown.", f"Use one of {', '.join(MODES)}.")
-        if self.tail not in TAILS:
-            raise InputError(f"tail: {self.tail!r} is unknown.", f"Use one of {', '.join(TAILS)}.")
+        if not 0.0 < self.source_strength <= 1.0:
+            raise InputError(
+                f"source strength: {self.source_strength} is not above 0 and at most 1.",
+                "Use 1 to start from noise, about 0.7 to keep the source's camera movement.",
+            )
+        for name, value, known in (
+            ("mode", self.mode, MODES),
+            ("tail", self.tail, TAILS),
+            ("colour reference", self.colour_reference, COLOUR_REFERENCES),
+        ):
+            if value not in known:
+                raise InputError(f"{name}: {value!r} is unknown.", f"Use one of {', '.join(known)}.")
 
 
 def check_size(width: int, height: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from .config import GuidanceConfig
+from .settings import GuidanceConfig
 
 Blend = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 

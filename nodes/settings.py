@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.config import GuidanceConfig
 from ..infinitetalk.schedule import flow_sigmas
+from ..infinitetalk.settings import GuidanceConfig
 from .common import ALIASES, CATEGORY, Guidance
 
 

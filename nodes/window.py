@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.config import GuidanceConfig, StreamConfig, WindowConfig
+from ..infinitetalk.config import StreamConfig, WindowConfig
 from ..infinitetalk.host.window import prepare_window
+from ..infinitetalk.settings import GuidanceConfig
 from .common import ALIASES, CATEGORY, Features, Guidance, Reference, verdict, window_inputs
 
 

@@ -13,8 +13,8 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
-from ..config import GuidanceConfig
 from ..guidance import combine
+from ..settings import GuidanceConfig
 from .attach import AUDIO, KEY
 
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from demo.small_model import ADAPTER, DIT, EMBEDS, VAE
-from infinitetalk.config import GuidanceConfig, StreamConfig, WindowConfig
+from infinitetalk.config import StreamConfig, WindowConfig
 from infinitetalk.features import AudioFeatures
 from infinitetalk.host.attach import attach
 from infinitetalk.host.conditioning import window_conditioning, window_tokens
@@ -29,6 +29,7 @@ from infinitetalk.host.loading import load_adapter_file
 from infinitetalk.host.vae import WanVae
 from infinitetalk.reference import Reference, latent_shape, padded_video
 from infinitetalk.schedule import flow_sigmas
+from infinitetalk.settings import GuidanceConfig
 from infinitetalk.timeline import Window
 
 SIZE = 48  # pixels a side

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infinitetalk.config import GuidanceConfig
+from infinitetalk.settings import GuidanceConfig
 from tests.host.test_compose import EXACT, ROUNDING, difference
 
 pytestmark = pytest.mark.usefixtures("host")

@@ -9,9 +9,9 @@ import torch
 
 from infinitetalk.buckets import pick_bucket, resize_crop, resize_crop_mask
 from infinitetalk.colour import match_colour
-from infinitetalk.config import GuidanceConfig
 from infinitetalk.guidance import combine
 from infinitetalk.schedule import flow_sigmas
+from infinitetalk.settings import GuidanceConfig
 
 from .registry import Golden, Result, case, error
 

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from infinitetalk.config import GuidanceConfig, InputError, StreamConfig, WindowConfig, check_size
+from infinitetalk.config import InputError, StreamConfig, WindowConfig, check_size
+from infinitetalk.settings import GuidanceConfig
 
 
 @pytest.mark.parametrize("frames, motion", [(81, 9), (5, 1), (17, 13), (161, 25)])

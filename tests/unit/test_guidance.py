@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infinitetalk.config import GuidanceConfig
 from infinitetalk.guidance import combine
+from infinitetalk.settings import GuidanceConfig
 
 SCALES = [(5.0, 4.0), (1.0, 2.0), (5.0, 1.0), (1.0, 1.0), (0.0, 3.0), (2.5, 0.0)]
 
