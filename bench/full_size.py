@@ -147,7 +147,7 @@ def main() -> int:
             clock.seconds.clear()
             calls.clear()
             start = time.perf_counter()
-            path = run.render(inputs, settings)
+            path = run.render(inputs, settings).path
             whole = time.perf_counter() - start
             print(f"{name} run: {path.stat().st_size / 1e6:.1f} MB of mp4, {len(calls)} model calls of {set(calls)}")
             for part, seconds in sorted(clock.seconds.items()):

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from .config import VAE_SPACE, InputError
-from .timeline import frames_of_latent, latent_frames
+from .timeline import Window, frames_of_latent, latent_frames
 
 
 @dataclass(frozen=True)
 class Reference:
     """picture: [H, W, 3] float 0..1 on the CPU, H and W multiples of 16; latent: [1, 16, T, H/8, W/8],
-    the picture followed by mid grey, encoded by the VAE (not normalised); clip: the host's CLIP vision output.
+    the picture followed by mid grey, encoded by the VAE (not normalised); clip: the host's CLIP vision output;
+    source: (height, width) of the picture before it was resized and cut, by default its own.
 
     Source of the conditioning video: facts 2 and 3 of the public implementation's streaming loop
     (one picture, then zeros in the -1..1 range, encoded whole).
@@ -26,6 +27,16 @@ class Reference:
     picture: torch.Tensor
     latent: torch.Tensor
     clip: Any
+    source: tuple[int, int] | None = None
+    still = True  # the same in every window
+
+    def __post_init__(self):
+        if self.source is None:
+            object.__setattr__(self, "source", (self.height, self.width))
+
+    def at(self, window: Window) -> Reference:
+        """What conditions `window`: for a still picture, itself."""
+        return self
 
     @property
     def height(self) -> int:

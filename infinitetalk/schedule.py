@@ -34,3 +34,12 @@ def flow_sigmas(steps: int, shift: float) -> torch.Tensor:
     times = torch.from_numpy(np.linspace(1000.0, 1.0, steps, dtype=np.float32)) / 1000.0
     bent = shift * times / (1.0 + (shift - 1.0) * times)
     return torch.cat([bent, bent.new_zeros(1)])
+
+
+def last_steps(sigmas: torch.Tensor, share: float) -> torch.Tensor:
+    """The last `share` (above 0, up to 1) of a schedule's steps, one at least: [steps + 1] -> [kept + 1].
+
+    With SDEdit (Meng et al. 2021) the source, noised to the first sigma kept, takes the place of pure noise.
+    """
+    steps = len(sigmas) - 1
+    return sigmas[steps - max(1, round(steps * share)) :]

@@ -22,13 +22,15 @@ from .video import to_uint8
 class Stages:
     """The work of one window.
 
-    denoise(window, motion latent) -> latent; decode(latent) -> frames; grade(frames) -> frames, the
-    colour correction; encode(frames) -> latent of the motion frames.
+    first(window) -> latent [1, 16, 1, h, w] of the picture that a window without motion frames starts
+    from; denoise(window, held latent) -> latent; decode(latent) -> frames; grade(window, frames) ->
+    frames, the colour correction; encode(frames) -> latent of the motion frames.
     """
 
+    first: Callable[[Window], torch.Tensor]
     denoise: Callable[[Window, torch.Tensor], torch.Tensor]
     decode: Callable[[torch.Tensor], torch.Tensor]
-    grade: Callable[[torch.Tensor], torch.Tensor]
+    grade: Callable[[Window, torch.Tensor], torch.Tensor]
     encode: Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -40,18 +42,19 @@ class Finished:
     frames: torch.Tensor
 
 
-def stream(windows: Sequence[Window], first: torch.Tensor, stages: Stages) -> Iterator[Finished]:
+def stream(windows: Sequence[Window], stages: Stages) -> Iterator[Finished]:
     """Sample `windows` in order and yield each one's new frames.
 
-    first: latent [1, 16, 1, h, w] of the reference picture, held in the first window. Every later
-    window holds the encoding of the last `motion` frames before it, taken after the colour
-    correction, as the reference does. Frames of more than one window never exist at once.
+    A window without motion frames (the run's first, the first of a scene) holds the latent of its
+    picture; every other one holds the encoding of the last `motion` frames before it, taken after the
+    colour correction, as the reference does. Frames of more than one window never exist at once.
     """
-    motion = first
+    motion = None
     for window, following in zip(windows, [*windows[1:], None], strict=True):
-        frames = stages.grade(stages.decode(stages.denoise(window, motion)))
+        held = motion if window.motion else stages.first(window)
+        frames = stages.grade(window, stages.decode(stages.denoise(window, held)))
         fresh = to_uint8(frames[window.motion : window.motion + window.keep]).cpu()
-        if following is not None:
+        if following is not None and following.motion:
             motion = stages.encode(frames[-following.motion :])
         del frames
         yield Finished(window, fresh)

@@ -37,7 +37,7 @@ class Window:
     """One sampling window.
 
     index: 0, 1, ...; start, end: range of video frames it samples (end may lie past the speech);
-    motion: leading frames it shares with the window before (0 in the first); keep: frames of it
+    motion: leading frames it shares with the window before (0 where sampling starts afresh); keep: frames of it
     that go into the video, counted after the motion frames; seed: of its noise.
     """
 
@@ -53,24 +53,28 @@ class Window:
         return self.end - self.start
 
 
-def plan(total: int, config: WindowConfig, mode: str = "streaming", seed: int = 0) -> tuple[Window, ...]:
+def plan(
+    total: int, config: WindowConfig, mode: str = "streaming", seed: int = 0, cuts: tuple[int, ...] = ()
+) -> tuple[Window, ...]:
     """The windows that cover `total` frames of speech; in "clip" mode only the first.
 
     Windows advance by frames - motion; the last is the first whose end reaches `total`. All are
     full length: the model is given as many frames as it was trained with, and `keep` cuts the rest.
+    cuts: rising frame numbers where the source's picture changes to another scene; there a window
+    without motion frames starts, and the window before keeps only the frames up to it.
     """
-    if total < 1:
-        return ()
-    windows, start = [], 0
-    while True:
-        index = len(windows)
-        motion = config.motion if index else 0
-        end = start + config.frames
-        keep = min(end, total) - start - motion
-        windows.append(Window(index, start, end, motion, keep, (seed + index) % SEEDS))
-        if end >= total or mode == "clip":
-            return tuple(windows)
-        start = end - config.motion
+    inside = [cut for cut in cuts if 0 < cut < total]
+    windows: list[Window] = []
+    for first, stop in zip([0, *inside], [*inside, total], strict=True):
+        start, motion = first, 0
+        while start + motion < stop:
+            end = start + config.frames
+            keep = min(end, stop) - start - motion
+            windows.append(Window(len(windows), start, end, motion, keep, (seed + len(windows)) % SEEDS))
+            if mode == "clip":
+                return tuple(windows)
+            start, motion = end - config.motion, config.motion
+    return tuple(windows)
 
 
 def video_frames(windows: tuple[Window, ...]) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import InputImpl, io
 
-from ..infinitetalk.config import MODES, TAILS, GuidanceConfig, StreamConfig, WindowConfig
+from ..infinitetalk.config import MODES, TAILS, StreamConfig, WindowConfig
 from ..infinitetalk.host.denoise import Inputs
 from ..infinitetalk.host.run import render
+from ..infinitetalk.settings import GuidanceConfig
 from .common import ALIASES, CATEGORY, Features, Guidance, Reference, verdict, window_inputs
 
 
@@ -101,4 +102,4 @@ class InfiniteTalkSampler(io.ComfyNode):
         )
         inputs = Inputs(model, vae, positive, negative, features, reference, sampler, sigmas)
         # No video in the node: the editor would take the live previews of later runs for videos and show none of them.
-        return io.NodeOutput(InputImpl.VideoFromFile(str(render(inputs, config, cls.hidden.unique_id))))
+        return io.NodeOutput(InputImpl.VideoFromFile(str(render(inputs, config, cls.hidden.unique_id).path)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
@@ -18,19 +18,30 @@ from ..colour import match_colour
 from ..config import InputError, StreamConfig
 from ..disk import check_writable, discard, publish
 from ..reference import Reference
+from ..schedule import last_steps
 from ..stream import Stages, stream
-from ..timeline import plan, video_frames
+from ..timeline import Window, plan, video_frames
 from ..video import VideoWriter, expected_bytes
 from .conditioning import check_features
 from .denoise import Denoiser, Inputs
 from .progress import RunProgress
-from .vae import WanVae
+from .vae import WanVae, check_vae
+from .video_reference import References
 
 TEMP_PREFIX = "InfiniteTalk"
 UNFINISHED_PREFIX = "InfiniteTalk/unfinished"
 
 
-def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> Path:
+@dataclass(frozen=True)
+class Rendered:
+    """The video's path; forwards of the model that were skipped; a line on that for the user."""
+
+    path: Path
+    skipped: int
+    report: str
+
+
+def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> Rendered:
     """Make the video, with its sound, in the host's temp folder.
 
     Raises InputError before sampling for inputs that cannot work together, and the host's interrupt
@@ -38,32 +49,64 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
     """
     features, reference = inputs.features, inputs.reference
     check_run(inputs, config)
-    windows = plan(features.frames, config.window, config.mode, config.seed)
+    windows = plan(features.frames, config.window, config.mode, config.seed, config.cuts)
     path = _temp_path(reference, video_frames(windows))
-    progress = RunProgress(inputs.model, windows, len(inputs.sigmas) - 1, node_id)
-    denoise = Denoiser(inputs, config, progress.step)
-    vae = WanVae(inputs.vae)
-    grade = partial(match_colour, reference=reference.picture, strength=config.colour)
-    sound = (features.waveform, features.sample_rate)
-    writer = VideoWriter(path, reference.width, reference.height, sound)
+    steps = len(last_steps(inputs.sigmas, config.source_strength)) - 1
+    progress = RunProgress(inputs.model, windows, steps, node_id)
+    references = References(reference)
+    following = dict(zip(windows, [*windows[1:], None], strict=True))
+
+    def report(window: Window, step: int, predicted: torch.Tensor) -> None:
+        progress.step(window, step, predicted)
+        references.prepare(following[window])
+
+    denoiser = Denoiser(inputs, config, references, report)
+    writer = VideoWriter(path, reference.width, reference.height, (features.waveform, features.sample_rate))
     done = 0
     try:
-        for finished in stream(windows, reference.first, Stages(denoise, vae.decode, grade, vae.encode)):
+        for finished in stream(windows, make_stages(denoiser, WanVae(inputs.vae))):
             writer.add(finished.frames)
             done += 1
             progress.finished(finished.window, finished.frames)
-        return writer.finish()
+        path, saved = writer.finish(), ""
     except BaseException:
         # Cancel is a BaseException of the host; out of memory or a full disk must not lose frames either.
         _keep(writer, done, len(windows), progress)
         raise
+    finally:
+        references.close()
+    progress.say(f"{done} windows, {video_frames(windows)} frames. {saved}".strip())
+    return Rendered(path, 0, saved)
+
+
+def make_stages(denoiser: Denoiser, vae: WanVae) -> Stages:
+    """The stages of the run that `denoiser` belongs to."""
+    references, config = denoiser.references, denoiser.config
+    anchor: list[torch.Tensor] = []  # the picture the colours are pulled to
+
+    def denoise(window: Window, held: torch.Tensor) -> torch.Tensor:
+        latent = denoiser(window, held)
+        references.settle()
+        return latent
+
+    def grade(window: Window, frames: torch.Tensor) -> torch.Tensor:
+        if config.colour_reference == "window" or not window.motion:
+            anchor[:] = [references.at(window).picture]
+        return match_colour(frames, anchor[0], config.colour)
+
+    return Stages(lambda window: references.at(window).first, denoise, vae.decode, grade, vae.encode)
 
 
 def check_run(inputs: Inputs, config: StreamConfig) -> None:
     """Everything that can be refused before the first model call."""
     check_features(inputs.model, inputs.features)
     inputs.reference.conditioning(config.window.frames)
-    WanVae(inputs.vae)
+    check_vae(inputs.vae)
+    if config.source_strength < 1.0 and inputs.reference.still:
+        raise InputError(
+            f"source_strength: {config.source_strength} starts from a source video, and the reference is a picture.",
+            "Set source_strength to 1, or use InfiniteTalk Video Reference.",
+        )
     if inputs.sigmas.ndim != 1 or len(inputs.sigmas) < 2 or not torch.isfinite(inputs.sigmas).all():
         raise InputError(
             f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step in plain numbers.",

@@ -12,12 +12,13 @@ from ..timeline import plan
 from .conditioning import Tokens, check_features, window_conditioning, window_tokens
 from .guider import make_guider, with_guidance
 from .vae import WanVae
+from .video_reference import VideoReference
 
 
 def prepare_window(
     host: tuple,
     features: AudioFeatures,
-    reference: Reference,
+    reference: Reference | VideoReference,
     config: StreamConfig,
     index: int,
     previous: torch.Tensor | None,
@@ -35,9 +36,11 @@ def prepare_window(
             f"Use 0 to {len(windows) - 1}.",
         )
     window = windows[index]
+    reference = reference.at(window)
     # Node outputs are cached by the host: they stay on the CPU and are moved when they are used.
     motion = _motion(WanVae(vae), reference, window.motion, previous).cpu()
-    tokens = Tokens(*(part.cpu() for part in window_tokens(model, features, window, config.tail)))
+    tokens = window_tokens(model, features, window, config.tail)
+    tokens = Tokens(tokens.speech.cpu(), tokens.silence.cpu(), tokens.regions)
     positive, negative = window_conditioning(positive, negative, reference, motion, tokens)
     latent = torch.zeros(latent_shape(reference, window.frames), device=comfy.model_management.intermediate_device())
     return (

@@ -35,7 +35,7 @@ def run(machine, tmp_path, frames=20, config=None, **changes):
     from tests.host.machine import CONFIG, folders
 
     with folders(tmp_path):
-        return render(replace(machine.inputs(frames), **changes), config or CONFIG)
+        return render(replace(machine.inputs(frames), **changes), config or CONFIG).path
 
 
 @pytest.mark.parametrize("frames", [2, 5, 9, 10, 13, 20])

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import torch
 
 from infinitetalk.buckets import nearest, resize_crop
-from infinitetalk.colour import match_colour
-from infinitetalk.config import GuidanceConfig, StreamConfig, WindowConfig
+from infinitetalk.config import StreamConfig, WindowConfig
 from infinitetalk.features import AudioFeatures
 from infinitetalk.reference import Reference, padded_video
 from infinitetalk.schedule import flow_sigmas
-from infinitetalk.stream import Stages, stream
-from infinitetalk.timeline import plan, video_frames
+from infinitetalk.settings import ApgConfig, GuidanceConfig
+from infinitetalk.source import PictureSource
+from infinitetalk.stream import stream
+from infinitetalk.timeline import Window, plan, video_frames
 
 from . import host
 from .case_vae import video_of
@@ -38,32 +39,89 @@ class Record:
 
 @case("streaming_i2v")
 def streaming_i2v(golden: Golden) -> Iterator[Result]:
-    config = golden.config
     coder = host.WanVae(host.make_vae(golden.weights("vae")))
-    table = {float(ratio): tuple(size) for ratio, (size, _) in config["buckets"].items()}
-    picture_u8 = resize_crop(golden.inp("input.image"), *nearest(*config["source_hw"], table))
+    picture_u8 = resize_crop(golden.inp("input.image"), *_size(golden))
+    reference = _still(golden, coder, picture_u8)
+    yield Result("picture", error(picture_u8, golden["w0.cond_image_u8"]), 1)
+    yield Result("conditioning", error(_conditioning(reference), golden["w0.y"]), LATENT)
+    yield from _compare(golden, coder, reference, _voice(golden, 1))
+
+
+@case("streaming_v2v")
+def streaming_v2v(golden: Golden) -> Iterator[Result]:
+    vae = host.make_vae(golden.weights("vae"))
+    source = PictureSource(golden.inp("input.video").float() / 255, 25.0)
+    picture = resize_crop(source.frame(0.0), *_size(golden)).float() / 255
+    reference = RecordedClip(golden, host.VideoReference(source, picture, vae, None))
+    for n, (start, end) in enumerate(golden["windows"].tolist()):
+        at = reference.at(Window(n, start, end, 0, 0, 0))
+        yield Result("picture", error((at.picture * 255).round(), golden[f"w{n}.cond_image_u8"]), 1)
+        if n == 0:
+            yield Result("conditioning", error(_conditioning(at), golden["w0.y"]), LATENT)
+        else:
+            latent = host.LATENT_FORMAT.process_in(at.latent)[0]
+            yield Result("conditioning", error(latent, golden[f"w{n}.y_latent"]), LATENT)
+    yield from _compare(golden, host.WanVae(vae), reference, _voice(golden, 1))
+
+
+class RecordedClip:
+    """A video reference whose CLIP features are the recorded run's inputs, by the source frame shown."""
+
+    still = False
+
+    def __init__(self, golden: Golden, reference: host.VideoReference):
+        self.golden, self.video, self.height, self.width = golden, reference, reference.height, reference.width
+        self.vae = reference.vae
+        self.clip = None
+
+    def at(self, window: Window) -> Reference:
+        frame = min(window.start, self.golden.config["video_frames"] - 1)
+        clip = SimpleNamespace(penultimate_hidden_states=self.golden.inp(f"input.clip_fea.frame{frame}"))
+        return replace(self.video.at(window), clip=clip)
+
+
+def _size(golden: Golden) -> tuple[int, int]:
+    table = {float(ratio): tuple(size) for ratio, (size, _) in golden.config["buckets"].items()}
+    return nearest(*golden.config["source_hw"], table)
+
+
+def _still(golden: Golden, coder, picture_u8: torch.Tensor) -> Reference:
     picture = torch.as_tensor(picture_u8).float() / 255
     clip = SimpleNamespace(penultimate_hidden_states=golden.inp("input.clip_fea.frame0"))
-    reference = Reference(picture, coder.encode(padded_video(picture, config["frame_num"])), clip)
+    latent = coder.encode(padded_video(picture, golden.config["frame_num"]))
+    return Reference(picture, latent, clip, tuple(golden.config["source_hw"]))
 
-    window = WindowConfig(config["frame_num"], config["motion_frame"])
-    guidance = GuidanceConfig(config["text_scale"], config["audio_scale"])
-    settings = StreamConfig(window, guidance, colour=config["colour_strength"], tail="mirror")
-    total = min(config["audio_frames"][0], config["max_frames_num"])
-    windows = plan(total, window)
-    sigmas = flow_sigmas(config["steps"], config["shift"])
 
-    yield Result("windows", error(torch.tensor([[w.start, w.end] for w in windows]), golden["windows"]), 0)
-    yield Result("frame_count", abs(video_frames(windows) - config["results"]["final_frames"]), 0)
-    yield Result("reference_frame", error(torch.tensor([w.start for w in windows]), golden["reference_frame"]), 0)
-    yield Result("reference_frame", error(torch.zeros(len(windows)), golden["reference_frame_used"]), 0)
-    yield Result("timesteps", error(sigmas * 1000, golden["timesteps"]), 1e-3)
+def _conditioning(reference: Reference) -> torch.Tensor:
+    """Mask and conditioning latent as the model gets them, [20, T, h, w]."""
     latent = host.LATENT_FORMAT.process_in(reference.latent)[0]
     mask = torch.zeros(4, *latent.shape[1:])
     mask[:, 0] = 1
-    record, frames = _run(golden, coder, reference, settings, (windows, sigmas))
-    yield Result("picture", error(torch.as_tensor(picture_u8), golden["w0.cond_image_u8"]), 1)
-    yield Result("conditioning", error(torch.cat((mask, latent)), golden["w0.y"]), LATENT)
+    return torch.cat((mask, latent))
+
+
+def _voice(golden: Golden, person: int) -> AudioFeatures:
+    speech = golden.inp(f"input.audio.person{person}")
+    return AudioFeatures(speech, speech.new_zeros(1, *speech.shape[1:]), torch.zeros(1, 1, 16000), 16000)
+
+
+def _compare(golden: Golden, coder, reference, features) -> Iterator[Result]:
+    config = golden.config
+    window = WindowConfig(config["frame_num"], config["motion_frame"])
+    apg = ApgConfig() if config["apg"] else None
+    guidance = GuidanceConfig(config["text_scale"], config["audio_scale"], apg=apg)
+    settings = StreamConfig(window, guidance, colour=config["colour_strength"], tail="mirror")
+    windows = plan(min(features.frames, config["max_frames_num"]), window)
+    sigmas = flow_sigmas(config["steps"], config["shift"])
+    last = (config["video_frames"] or 1) - 1
+
+    yield Result("windows", error(torch.tensor([[w.start, w.end] for w in windows]), golden["windows"]), 0)
+    yield Result("frame_count", abs(video_frames(windows) - config["results"]["final_frames"]), 0)
+    starts = torch.tensor([w.start for w in windows])
+    yield Result("reference_frame", error(starts, golden["reference_frame"]), 0)
+    yield Result("reference_frame_used", error(starts.clamp(max=last), golden["reference_frame_used"]), 0)
+    yield Result("timesteps", error(sigmas * 1000, golden["timesteps"]), 1e-3)
+    record, frames = _run(golden, coder, (reference, features), settings, (windows, sigmas))
     for n in range(len(windows)):
         yield Result("motion_latent", error(record.motion[n], golden[f"w{n}.motion_latent"]), LATENT)
         yield Result("latents", error(record.steps[n], golden[f"w{n}.latent_steps"]), LATENT)
@@ -75,44 +133,35 @@ def streaming_i2v(golden: Golden) -> Iterator[Result]:
     yield Result("video", error(frames, golden["video_u8"]), 1)
 
 
-def _run(golden: Golden, coder, reference: Reference, settings: StreamConfig, schedule) -> tuple[Record, torch.Tensor]:
-    """Everything through the classes that the Sampler node uses; only the noise and the recording are ours."""
-    from infinitetalk.host.denoise import Denoiser, Inputs
-
-    windows, sigmas = schedule
+def _run(golden: Golden, coder, given: tuple, settings: StreamConfig, schedule) -> tuple[Record, torch.Tensor]:
+    """Everything through what the Sampler node uses; only the noise and the recording are ours."""
+    (reference, features), (windows, sigmas) = given, schedule
     machine = host.Machine(golden.weights("dit"))
     record = Record()
-    speech = golden.inp("input.audio.person1")
-    features = AudioFeatures(speech, speech.new_zeros(1, *speech.shape[1:]), torch.zeros(1, 1, 16000), 16000)
     noises = {w.seed: golden.inp(f"noise.w{w.index}") for w in windows}
     texts = [[[host.padded_text(golden.inp(key)), {}]] for key in ("input.context", "input.context_null")]
-    inputs = Inputs(
-        machine.model,
-        None,  # the VAE is given to the stages
-        *texts,
-        features,
-        reference,
-        host.recording_euler(record.steps, record.guided),
-        sigmas,
-    )
-    denoise = Denoiser(
+    sampler = host.recording_euler(record.steps, record.guided)
+    inputs = host.Inputs(machine.model, None, *texts, features, reference, sampler, sigmas)  # the VAE is in the stages
+    denoiser = host.Denoiser(
         inputs,
         settings,
+        host.References(reference),
         report=lambda window, step, predicted: None,
         noise=lambda latent, seed: noises[seed][None].clone(),
     )
+    stages = host.make_stages(denoiser, coder)
 
     def held(window, motion):
         record.motion.append(host.LATENT_FORMAT.process_in(motion)[0])
-        result = denoise(window, motion)
+        result = stages.denoise(window, motion)
         record.steps[-1][-1] = host.LATENT_FORMAT.process_in(result)[0]
         return result
 
-    def grade(frames):
+    def grade(window, frames):
         record.ungraded.append(video_of(frames))
-        graded = match_colour(frames, reference.picture, settings.colour)
+        graded = stages.grade(window, frames)
         record.graded.append(video_of(graded))
         return graded
 
-    finished = stream(windows, reference.first, Stages(held, coder.decode, grade, coder.encode))
+    finished = stream(windows, replace(stages, denoise=held, grade=grade))
     return record, torch.cat([part.frames for part in finished])

@@ -19,8 +19,11 @@ import comfy.model_management  # noqa: E402
 import comfy.sd  # noqa: E402
 
 from infinitetalk.host.attach import attach  # noqa: E402
+from infinitetalk.host.denoise import Denoiser, Inputs  # noqa: E402
 from infinitetalk.host.loading import load_adapter_file  # noqa: E402
+from infinitetalk.host.run import make_stages  # noqa: E402
 from infinitetalk.host.vae import WanVae  # noqa: E402
+from infinitetalk.host.video_reference import References, VideoReference  # noqa: E402
 
 LATENT_FORMAT = comfy.latent_formats.Wan21()
 
@@ -76,7 +79,18 @@ class Machine:
                 hook.remove()
 
 
-__all__ = ["LATENT_FORMAT", "Machine", "WanVae", "make_vae", "padded_text"]
+__all__ = [
+    "LATENT_FORMAT",
+    "Denoiser",
+    "Inputs",
+    "Machine",
+    "References",
+    "VideoReference",
+    "WanVae",
+    "make_stages",
+    "make_vae",
+    "padded_text",
+]
 
 
 def recording_euler(steps: list[torch.Tensor], guided: list[torch.Tensor]):
