@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import wave
@@ -19,8 +18,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .client import Client, HostError, output_files
-from .server import ASSETS, PACK, Server, command, make_base
+from infinitetalk.errors import InputError
+from infinitetalk_cli.client import Client, HostError, output_files
+from infinitetalk_cli.progress import ProgressLine
+from infinitetalk_cli.prompt import apply_change, load_workflow
+from infinitetalk_cli.server import PACK, Server, command
+
+from .base import ASSETS, make_base
 from .small_model import make
 
 DEV = PACK / ".dev"
@@ -28,10 +32,6 @@ LONGEST_DEMO = 36_000  # seconds; ten hours
 BASE = DEV / "base"
 PINNED_HOST = DEV / "ComfyUI"
 DEMO_WORKFLOW = PACK / "workflows" / "api" / "infinitetalk_small.json"
-
-
-class BadArgument(ValueError):
-    """A value on the command line that cannot work; says which and what would."""
 
 
 def prepare(comfyui: Path) -> list[str]:
@@ -62,81 +62,6 @@ def host(comfyui: Path, options: Namespace) -> int:
                 continue
 
 
-class ProgressLine:
-    """Progress as one line that is rewritten on a terminal; elsewhere a line when a node starts and when it is full."""
-
-    def __init__(self):
-        self.live, self.last = sys.stdout.isatty(), ""
-
-    def __call__(self, node: str, value: int, maximum: int) -> None:
-        text = f"{node}  {value}/{maximum}" if maximum else node
-        if self.live:
-            print(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
-        elif value == maximum and text != self.last:
-            print(text, flush=True)
-        self.last = text
-
-    def end(self) -> None:
-        if self.live and self.last:
-            print("\r\x1b[K", end="", flush=True)
-
-
-def find_node(prompt: dict, name: str) -> str | None:
-    """The id of the node that `name` means: an id, a title or a class; None when there is none."""
-    if name in prompt:
-        return name
-    for label in (lambda entry: entry.get("_meta", {}).get("title"), lambda entry: entry["class_type"]):
-        found = [node for node, entry in prompt.items() if label(entry) == name]
-        if len(found) > 1:
-            raise BadArgument(f"--set: {name!r} means nodes {', '.join(found)}: give one of these ids.")
-        if found:
-            return found[0]
-    return None
-
-
-def apply_change(prompt: dict, change: str, client: Client) -> None:
-    """Carry out one NODE.input=value in the workflow; `@FILE` uploads the file and sets its name."""
-    target, equals, text = change.partition("=")
-    if not equals or "." not in target:
-        raise BadArgument(f"--set: {change!r} is not of the form NODE.input=value.")
-    splits = [i for i, letter in enumerate(target) if letter == "."]  # titles and inputs may hold dots
-    found = ((find_node(prompt, target[:i]), target[i + 1 :]) for i in splits)
-    node, name = next(((node, name) for node, name in found if node is not None), (None, ""))
-    if node is None:
-        names = ", ".join(f"{node} ({entry['class_type']})" for node, entry in prompt.items())
-        raise BadArgument(f"--set: the workflow has no node {target[: splits[0]]!r}. It has: {names}.")
-    inputs = prompt[node]["inputs"]
-    if name not in inputs:
-        schema = client.object_info(prompt[node]["class_type"])["input"]
-        known = {**schema.get("required", {}), **schema.get("optional", {})}
-        if name.split(".")[0] not in known:
-            where = f"{prompt[node]['class_type']} (node {node})"
-            raise BadArgument(f"--set: {where} has no input {name!r}. It has: {', '.join(known)}.")
-    if text.startswith("@"):
-        file = Path(text[1:])
-        if not file.is_file():
-            raise BadArgument(f"--set {target}: there is no file {file}.")
-        inputs[name] = client.upload(file)
-        return
-    try:
-        inputs[name] = json.loads(text)
-    except ValueError:
-        inputs[name] = text
-
-
-def load_workflow(path: Path) -> dict:
-    """A workflow in API format; BadArgument when the file is something else."""
-    try:
-        prompt = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadArgument(f"{path}: cannot be read as JSON: {error}") from error
-    if isinstance(prompt, dict) and "nodes" in prompt and "links" in prompt:
-        raise BadArgument(f"{path}: this is a graph of the editor; export it there with File > Export (API).")
-    if not (isinstance(prompt, dict) and all(isinstance(e, dict) and "class_type" in e for e in prompt.values())):
-        raise BadArgument(f"{path}: this is not a workflow in API format.")
-    return prompt
-
-
 def execute(client: Client, prompt: dict, changes: list[str]) -> list[dict]:
     """Queue a workflow with its changes, show progress, and return its output files."""
     for change in changes:
@@ -162,7 +87,7 @@ def run(comfyui: Path, options: Namespace) -> int:
             for file in files:
                 (options.out / file["filename"]).write_bytes(client.view(file))
                 print(options.out / file["filename"])
-    except (HostError, BadArgument) as error:
+    except (HostError, InputError) as error:
         print(f"dev.py run: {error}", file=sys.stderr)
         return 1
     if not files:
@@ -175,7 +100,7 @@ def fit_speech(source: Path, seconds: float, target: Path) -> Path:
     resampler = av.AudioResampler("s16", "mono")
     with av.open(str(source)) as container:
         if not container.streams.audio:
-            raise BadArgument(f"--audio: {source} holds no sound.")
+            raise InputError(f"--audio: {source} holds no sound.", "Give a recording of speech.")
         rate = container.streams.audio[0].rate
         parts = [part.to_ndarray()[0] for frame in container.decode(audio=0) for part in resampler.resample(frame)]
     speech = np.resize(np.concatenate(parts), round(seconds * rate))  # repeats what is too short
@@ -205,14 +130,16 @@ def demo(comfyui: Path, options: Namespace) -> int:
     try:
         for label, file in (("--image", image), ("--audio", audio)):
             if not file.is_file():
-                raise BadArgument(f"{label}: there is no file {file}.")
+                raise InputError(f"{label}: there is no file {file}.", "Give the path of a file.")
         out = options.out or DEV / "demo.mp4"
         if out.is_dir() or not out.suffix:
-            raise BadArgument(f"--out: {out} is not the name of a video, such as {out / 'demo.mp4'}.")
+            raise InputError(f"--out: {out} is not the name of a video.", f"Give one such as {out / 'demo.mp4'}.")
         out.parent.mkdir(parents=True, exist_ok=True)
         if options.seconds is not None:
             if not 0 < options.seconds <= LONGEST_DEMO:
-                raise BadArgument(f"--seconds: {options.seconds:g} is not between 0 and {LONGEST_DEMO}.")
+                raise InputError(
+                    f"--seconds: {options.seconds:g} is not between 0 and {LONGEST_DEMO}.", "Give seconds of speech."
+                )
             DEV.mkdir(exist_ok=True)
             audio = fit_speech(audio, options.seconds, DEV / "demo_speech.wav")
         print("Starting ComfyUI ...", flush=True)
@@ -225,7 +152,7 @@ def demo(comfyui: Path, options: Namespace) -> int:
             part = out.with_name(f"{out.name}.part")
             part.write_bytes(client.view(videos[0]))
             os.replace(part, out)
-    except (HostError, BadArgument, av.FFmpegError, OSError) as error:
+    except (HostError, InputError, av.FFmpegError, OSError) as error:
         print(f"dev.py demo: {error}", file=sys.stderr)
         return 1
     print(describe(out))

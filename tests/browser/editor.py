@@ -9,7 +9,7 @@ import re
 
 from playwright.sync_api import Locator, Page
 
-from demo.server import PACK_NAME
+from infinitetalk_cli.server import PACK_NAME
 from tests.host.server import ServerUnderTest
 
 START_MS = 60_000

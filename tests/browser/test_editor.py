@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from demo.base import ASSETS
 from demo.commands import fit_speech
-from demo.server import ASSETS, PACK, PACK_NAME
+from infinitetalk_cli.server import PACK, PACK_NAME
 from tests.host.server import node_of
 
 TEMPLATES = sorted(path.stem for path in (PACK / "workflows").glob("*.json"))

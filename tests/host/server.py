@@ -15,8 +15,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from demo.client import output_files
-from demo.server import PACK, Server, make_base
+from demo.base import make_base
+from infinitetalk_cli.client import output_files
+from infinitetalk_cli.server import PACK, Server
 
 
 class ServerUnderTest(Server):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from demo.client import HostError, output_files
+from infinitetalk_cli.client import HostError, output_files
 from tests.host.layouts import adapter_tensors, base_tensors
 
 SHRUNK = {

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from demo import commands
-from demo.client import HostError, HostGone
-from demo.server import PACK_NAME, Server, make_base
+from demo.base import make_base
+from infinitetalk_cli.client import HostError, HostGone
+from infinitetalk_cli.server import PACK_NAME, Server
 from tests.host.server import changed, node_of, read_video
 
 

@@ -9,8 +9,9 @@ import wave
 import numpy as np
 import pytest
 
+from demo.base import ASSETS
 from demo.commands import fit_speech
-from demo.server import ASSETS, PACK
+from infinitetalk_cli.server import PACK
 from tests.host.server import changed, read_video
 
 FOLDER = PACK / "workflows"

@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 
 import dev
 from demo import commands, small_model
-from demo.client import failure, output_files, refusal
-from demo.server import ASSETS, copy_tree
+from demo.base import ASSETS, copy_tree
+from infinitetalk.errors import InputError
+from infinitetalk_cli.client import failure, output_files, refusal
 
 # ---------------------------------------------------------------- command line
 
@@ -168,7 +169,7 @@ def test_set_finds_nodes_by_id_title_and_class():
     assert prompt["1"]["inputs"]["image"] == "b.png" and prompt["2"]["inputs"]["audio"] == "c.wav"
     commands.apply_change(prompt, 'LoadImage.image=["3", 0]', client=None)
     assert prompt["1"]["inputs"]["image"] == ["3", 0]
-    with pytest.raises(commands.BadArgument, match="nodes 2, 3"):
+    with pytest.raises(InputError, match="nodes 2, 3"):
         commands.apply_change(prompt, "LoadAudio.audio=x", client=None)
 
 
@@ -176,7 +177,7 @@ def test_only_api_workflows_are_run(tmp_path):
     file = tmp_path / "w.json"
     for text, message in (("{", "cannot be read"), ('{"nodes": [], "links": []}', "Export"), ("[1]", "not a workflow")):
         file.write_text(text)
-        with pytest.raises(commands.BadArgument, match=message):
+        with pytest.raises(InputError, match=message):
             commands.load_workflow(file)
 
 

@@ -1,7 +1,7 @@
 """A real ComfyUI as a child process: its base folder, its start, its log and its end.
 
-Used by dev.py and by the tests. The base folder holds everything the host reads and writes (models, input, output,
-custom_nodes), so nothing is written into the ComfyUI folder itself.
+Used by the command line, by dev.py and by the tests. The base folder holds everything the host reads and writes
+(models, input, output, custom_nodes), so nothing is written into the ComfyUI folder itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from .client import Client, HostError, HostGone, Report
 
 PACK = Path(__file__).resolve().parent.parent
 PACK_NAME = "ComfyUI-InfiniteTalk"
-ASSETS = Path(__file__).resolve().parent / "assets"
 START_SECONDS = 300  # a cold start on two cores takes about 30
 
 
@@ -36,27 +35,11 @@ def link(place: Path, target: Path) -> None:
         place.symlink_to(target, target_is_directory=True)
 
 
-def copy_tree(source: Path, target: Path) -> None:
-    """Every file of `source` into `target`, as a hard link where the disk allows it; files there stay."""
-    for file in source.rglob("*"):
-        copy = target / file.relative_to(source)
-        if file.is_dir() or copy.exists():
-            continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, copy)
-        except OSError:
-            shutil.copyfile(file, copy)
-
-
-def make_base(base: Path, models: Path) -> Path:
-    """A base folder with this pack, the files of `models`, and the demonstration's picture and speech as inputs."""
+def make_base(base: Path) -> Path:
+    """A base folder with this pack in it."""
     for name in ("custom_nodes", "input", "output", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
     link(base / "custom_nodes" / PACK_NAME, PACK)
-    copy_tree(models, base / "models")
-    for asset in ("face.png", "speech.flac"):
-        shutil.copyfile(ASSETS / asset, base / "input" / asset)
     return base
 
 
