@@ -8,6 +8,8 @@ from ..infinitetalk.host.loading import register_folders
 from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
+from .preset import InfiniteTalkPreset
+from .prompts import InfiniteTalkPrompts
 from .reference import InfiniteTalkReference
 from .sampler import InfiniteTalkSampler
 from .settings import InfiniteTalkGuidance, InfiniteTalkSchedule
@@ -22,6 +24,8 @@ NODES = [
     InfiniteTalkReference,
     InfiniteTalkGuidance,
     InfiniteTalkSchedule,
+    InfiniteTalkPreset,
+    InfiniteTalkPrompts,
     InfiniteTalkSampler,
     InfiniteTalkVideoCombine,
     InfiniteTalkWindow,

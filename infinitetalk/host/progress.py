@@ -58,9 +58,14 @@ class RunProgress:
 
     def say(self, text: str) -> None:
         """A line under the node."""
-        server = getattr(PromptServer, "instance", None)
-        if server is not None and self._node_id is not None:
-            server.send_progress_text(text, self._node_id, server.client_id)
+        say(text, self._node_id)
+
+
+def say(text: str, node_id: str | None) -> None:
+    """Text under a node; nothing outside a server or without a node."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id, server.client_id)
 
 
 def _minutes(seconds: float) -> str:
