@@ -20,6 +20,8 @@ from ..schedule import last_steps
 from ..timeline import Window
 from .conditioning import window_conditioning, window_tokens
 from .guider import make_guider
+from .prompts import for_window
+from .prompts import for_window
 from .video_reference import References, VideoReference
 
 Report = Callable[[Window, int, torch.Tensor], None]  # (window, finished steps, predicted latent)
@@ -61,7 +63,8 @@ class Denoiser:
         run = self.inputs
         reference = self.references.at(window)
         tokens = window_tokens(run.model, run.features, window, self.config.tail)
-        conds = window_conditioning(run.positive, run.negative, reference, held, tokens)
+        texts = for_window(run.positive, window), for_window(run.negative, window)
+        conds = window_conditioning(*texts, reference, held, tokens)
         guider = make_guider(run.model, *conds, self.config.guidance)
         start = self._start(window)
 
