@@ -21,7 +21,6 @@ from ..timeline import Window
 from .conditioning import window_conditioning, window_tokens
 from .guider import make_guider
 from .prompts import for_window
-from .prompts import for_window
 from .video_reference import References, VideoReference
 
 Report = Callable[[Window, int, torch.Tensor], None]  # (window, finished steps, predicted latent)

@@ -12,7 +12,6 @@ from ..timeline import plan
 from .conditioning import Tokens, check_features, window_conditioning, window_tokens
 from .guider import make_guider, with_guidance
 from .prompts import for_window
-from .prompts import for_window
 from .vae import WanVae
 from .video_reference import VideoReference
 
@@ -44,7 +43,6 @@ def prepare_window(
     tokens = window_tokens(model, features, window, config.tail)
     tokens = Tokens(tokens.speech.cpu(), tokens.silence.cpu(), tokens.regions)
     positive, negative = (for_window(text, window) for text in (positive, negative))
-    positive, negative = for_window(positive, window), for_window(negative, window)
     positive, negative = window_conditioning(positive, negative, reference, motion, tokens)
     latent = torch.zeros(latent_shape(reference, window.frames), device=comfy.model_management.intermediate_device())
     return (
