@@ -27,6 +27,7 @@ MIRROR_FRAMES = 3  # frames the reference appends beyond the end of its last win
 
 Conv = Callable[[torch.Tensor], torch.Tensor]
 Layers = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+Encode = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,32 @@ class AudioFeatures:
 
     speech: float32 [frames, L, H] on the CPU, 25 a second. silence: [K, L, H], the frames that follow when the
     speech is over, as the encoder hears them in context. waveform, sample_rate: the recording as it came,
-    [1, channels, samples], for the finished video.
+    [1, channels, samples], for the finished video. wave: what the encoder heard, float32 [N] at 16 kHz and its
+    loudness normalised; encode: the encoder, wave -> (speech, silence). Several speakers need both, because a
+    voice between silences is encoded as a whole.
     """
 
     speech: torch.Tensor
     silence: torch.Tensor
     waveform: torch.Tensor
     sample_rate: int
+    wave: torch.Tensor | None = None
+    encode: Encode | None = None
 
     @property
     def frames(self) -> int:
         """Video frames of the speech."""
         return self.speech.shape[0]
+
+    @property
+    def voices(self) -> tuple[AudioFeatures, ...]:
+        """Itself: one voice, as `speakers.Speakers` has several."""
+        return (self,)
+
+    @property
+    def regions(self) -> None:
+        """One voice speaks for the whole picture."""
+        return None
 
 
 def normalize_wave(wave: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:

@@ -4,6 +4,10 @@ The audio tokens and the held motion latents travel in CONDITIONING as model con
 wrapper takes them out, an `attn2_patch` adds the audio attention, the adapter's weights are an
 additional model that the host loads and offloads with the DiT. Without those conds the patched
 model computes exactly what the plain one does. Nothing of a run is kept here.
+
+With several speakers their regions travel the same way; an `attn1_patch` then turns the block's own
+queries and keys into the rotary positions of that block's audio attention. A call with the tokens of one
+voice (the branches without audio have one) needs neither.
 """
 
 from __future__ import annotations
@@ -15,12 +19,15 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import WrappersMP
 
 from ..model.audio_attention import add_audio
+from ..model.speaker_map import Positions, key_positions, query_positions, speaker_map
 from .loading import check_fit, model_shape, patch_shape
 
 KEY = "infinitetalk"
 AUDIO = "audio_embed"  # [1, T, M, D]; this very name is sliced in time by the host's context windows
 MOTION = "infinitetalk_motion"  # [1, 16, n, h, w], un-normalised latents held in the first n latent frames
+REGIONS = "infinitetalk_regions"  # uint8 [1, N+1, 1, rows, columns], speakers then background, on the token grid
 _BLOCKS, _BLOCK, _TOKENS = "infinitetalk_blocks", "infinitetalk_block", "infinitetalk_tokens"
+_MASKS, _POSITIONS = "infinitetalk_masks", "infinitetalk_positions"
 
 
 def attach(model, patch):
@@ -33,6 +40,7 @@ def attach(model, patch):
     model.set_additional_models(KEY, [patch])
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample)
+    model.set_model_patch(SpeakerPatch(), "attn1_patch")
     model.set_model_patch(AudioPatch(), "attn2_patch")
     model.set_model_patch(NextBlock(), "double_block")
     return model
@@ -45,9 +53,10 @@ def detach(model):
     for kind in (WrappersMP.APPLY_MODEL, WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE):
         model.remove_wrappers_with_key(kind, KEY)
     patches = model.model_options["transformer_options"].get("patches", {})
-    for name in ("attn2_patch", "double_block"):
+    for name in ("attn1_patch", "attn2_patch", "double_block"):
         if name in patches:
-            patches[name] = [patch for patch in patches[name] if not isinstance(patch, (AudioPatch, NextBlock))]
+            ours = (SpeakerPatch, AudioPatch, NextBlock)
+            patches[name] = [patch for patch in patches[name] if not isinstance(patch, ours)]
             if not patches[name]:
                 del patches[name]
     return model
@@ -59,14 +68,17 @@ def attached(model):
 
 
 def _apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):  # noqa: PLR0913  # host's
-    tokens, motion = kwargs.pop(AUDIO, None), kwargs.pop(MOTION, None)
+    tokens, motion, regions = (kwargs.pop(name, None) for name in (AUDIO, MOTION, REGIONS))
     base = executor.class_obj  # the model of this GPU
     if motion is not None:
         x = hold(x, base.process_latent_in(motion.to(x)), transformer_options.get("context_window"))
     if tokens is not None:
-        blocks = base.current_patcher.get_additional_models_with_key(KEY)[0].model.blocks
+        adapter = base.current_patcher.get_additional_models_with_key(KEY)[0].model
         tokens = tokens.to(x.device, base.get_dtype_inference())
-        transformer_options = {**transformer_options, _TOKENS: tokens, _BLOCKS: blocks, _BLOCK: blocks[0]}
+        ours = {_TOKENS: tokens, _BLOCKS: adapter.blocks, _BLOCK: adapter.blocks[0]}
+        if regions is not None and tokens.shape[2] > tokens_per_voice(adapter):
+            ours[_MASKS] = regions.flatten(2).to(tokens)
+        transformer_options = {**transformer_options, **ours}
     return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
 
@@ -102,6 +114,28 @@ def frames_of_window(window) -> list[int]:
     return [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list]
 
 
+def tokens_per_voice(adapter) -> int:
+    """Audio tokens per latent frame that the adapter makes of one voice (a bias is never quantised)."""
+    layers = adapter.audio_proj
+    return layers.proj3.bias.shape[0] // layers.norm.weight.shape[0]
+
+
+@dataclass(frozen=True)
+class SpeakerPatch:
+    """attn1_patch: leaves this block's speaker positions for its own AudioPatch; the attention stays as it is."""
+
+    def __call__(self, args):
+        options = args["transformer_options"]
+        masks = options.get(_MASKS)
+        if masks is not None and options.get(_BLOCK) is not None:
+            frames, rows, columns = options["grid_sizes"]
+            shares = speaker_map(args["q"][:, : frames * rows * columns], args["k"], masks, optimized_attention)
+            voices = masks.shape[1] - 1
+            keys = key_positions(voices, options[_TOKENS].shape[2] // voices, masks.device)
+            options[_POSITIONS] = Positions(query_positions(shares, masks.any(dim=2)), keys)
+        return args["x"]
+
+
 @dataclass(frozen=True)
 class AudioPatch:
     """attn2_patch: adds the current block's audio attention to the residual stream."""
@@ -111,7 +145,8 @@ class AudioPatch:
         block = options.get(_BLOCK)
         if block is None:
             return args["x"]
-        return add_audio(block, args["x"], options[_TOKENS], options["grid_sizes"], optimized_attention)
+        positions = options.pop(_POSITIONS, None)
+        return add_audio(block, args["x"], options[_TOKENS], options["grid_sizes"], optimized_attention, positions)
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,15 @@ def encode(encoder, audio: dict, normalize: bool | None) -> AudioFeatures:
     check_audio(audio["waveform"], audio["sample_rate"])
     conv, layers, own = _functions(encoder)
     wave = normalize_loudness(to_mono_16k(audio["waveform"].detach().float().cpu(), audio["sample_rate"]))
-    comfy.model_management.load_models_gpu([encoder.patcher], memory_required=len(wave) * BYTES_PER_SAMPLE)
-    with torch.no_grad():
-        speech, silence = encode_features(
-            wave.to(encoder.patcher.load_device), conv, layers, bool(own) if normalize is None else normalize
-        )
-    return AudioFeatures(speech, silence, audio["waveform"].detach().cpu(), int(audio["sample_rate"]))
+
+    def run(wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        comfy.model_management.load_models_gpu([encoder.patcher], memory_required=len(wave) * BYTES_PER_SAMPLE)
+        with torch.no_grad():
+            return encode_features(
+                wave.to(encoder.patcher.load_device), conv, layers, bool(own) if normalize is None else normalize
+            )
+
+    return AudioFeatures(*run(wave), audio["waveform"].detach().cpu(), int(audio["sample_rate"]), wave, run)
 
 
 def _functions(encoder):

@@ -1,0 +1,177 @@
+"""Several speakers as one input of a run: when each one is heard, what the model hears of each, what the video plays.
+
+Every speaker's recording keeps the loudness normalisation it got on its own; silence is added around it and the
+whole is encoded again, so that the encoder hears a voice begin and end. Knows neither pictures nor the host; the
+encoder comes with the features.
+
+Shapes: N samples at 16 kHz; sound [1, C, T] at a recording's own rate.
+Source of `arrange`: audio_prepare_multi of the public InfiniteTalk implementation (two speakers of equal length).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torchaudio
+
+from .config import SAMPLE_RATE, InputError
+from .features import AudioFeatures
+from .regions import Region
+
+ORDERS = ("para", "add")
+MAX_SPEAKERS = 8
+MAX_START = 7200.0  # seconds; a later start is a mistake, and its silence would fill the memory
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One person of the picture.
+
+    features: of the recording, None for somebody who says nothing; region: where the person is, None for its
+    share of the picture; start: seconds, None for the order's; name: for messages and the preview.
+    """
+
+    features: AudioFeatures | None = None
+    region: Region | None = None
+    name: str = ""
+    start: float | None = None
+
+    def __post_init__(self):
+        if self.start is not None and not (math.isfinite(self.start) and 0 <= self.start <= MAX_START):
+            raise InputError(
+                f"start: {self.start} is not a time of 0 to {MAX_START:g} seconds.", "Use -1 to start by the order."
+            )
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """Features of a run with several voices of equal length, in place of one speaker's `AudioFeatures`.
+
+    regions: uint8 [N+1, rows, columns], each voice's tokens and then the background's, or None when one voice
+    speaks for the whole picture. waveform, sample_rate: the mix for the video, [1, C, T].
+    """
+
+    voices: tuple[AudioFeatures, ...]
+    regions: torch.Tensor | None
+    waveform: torch.Tensor
+    sample_rate: int
+
+    @property
+    def frames(self) -> int:
+        """Video frames of the conversation."""
+        return self.voices[0].frames
+
+
+def begins(lengths: Sequence[int], order: str, starts: Sequence[int | None] = ()) -> list[int]:
+    """First sample of every speaker. lengths: in samples, 0 for a silent one; starts: samples, None for the order's.
+
+    "para": all begin at once; "add": each begins where the one before ends. A speaker with a start of its own is
+    not part of the order: nobody waits for its end.
+    """
+    if order not in ORDERS:
+        raise InputError(f"order: {order!r} is unknown.", f"Use one of {', '.join(ORDERS)}.")
+    found, turn = [], 0
+    for length, start in zip(lengths, starts or [None] * len(lengths), strict=True):
+        found.append(turn if start is None else start)
+        if start is None and order == "add":
+            turn += length
+    return found
+
+
+def arrange(
+    waves: Sequence[torch.Tensor | None], order: str, starts: Sequence[int | None] = ()
+) -> tuple[torch.Tensor, ...]:
+    """Every speaker's waveform with silence around it, all of one length, [N] at 16 kHz; None stands for silence.
+
+    Raises InputError when nobody speaks.
+    """
+    lengths = [0 if wave is None else len(wave) for wave in waves]
+    if not any(lengths):
+        raise InputError(
+            f"speakers: none of the {len(waves)} speakers has a voice.",
+            "Connect the features of at least one InfiniteTalk Audio Encode.",
+        )
+    first = begins(lengths, order, starts)
+    total = max(begin + length for begin, length in zip(first, lengths, strict=True) if length)
+    arranged = []
+    for wave, begin in zip(waves, first, strict=True):
+        out = torch.zeros(total)
+        if wave is not None:
+            out[begin : begin + len(wave)] = wave
+        arranged.append(out)
+    return tuple(arranged)
+
+
+def join(speakers: Sequence[Speaker], order: str) -> tuple[tuple[AudioFeatures, ...], torch.Tensor, int]:
+    """(voices of equal length, the mix for the video [1, C, T], its sample rate).
+
+    A voice that the arrangement leaves as it is keeps its features; silent ones hear zeros through the encoder.
+    Raises InputError when nobody speaks or a voice has to be encoded again and cannot.
+    """
+    waves = [None if speaker.features is None else _wave(speaker, n) for n, speaker in enumerate(speakers)]
+    starts = [None if speaker.start is None else round(speaker.start * SAMPLE_RATE) for speaker in speakers]
+    arranged = arrange(waves, order, starts)
+    encode = next(speaker.features.encode for speaker in speakers if speaker.features is not None)
+    silent = None
+    voices = []
+    for n, (speaker, wave, whole) in enumerate(zip(speakers, waves, arranged, strict=True)):
+        if wave is not None and len(wave) == len(whole):
+            voices.append(speaker.features)
+            continue
+        if wave is not None:
+            voices.append(_encoded(whole, speaker.features.encode, n))
+            continue
+        if silent is None:
+            silent = _encoded(whole, encode, n)
+        voices.append(silent)
+    first = begins([0 if wave is None else len(wave) for wave in waves], order, starts)
+    return tuple(voices), *_mix(speakers, first, len(arranged[0]))
+
+
+def title(number: int, speaker: Speaker) -> str:
+    """How messages call the speaker at index `number`."""
+    return f"speaker {number + 1}" + (f" ({speaker.name})" if speaker.name else "")
+
+
+def _wave(speaker: Speaker, number: int) -> torch.Tensor:
+    if speaker.features.wave is None:
+        raise InputError(
+            f"{title(number, speaker)}: its features hold no sound that could be arranged.",
+            "Connect the features of InfiniteTalk Audio Encode.",
+        )
+    return speaker.features.wave.cpu()
+
+
+def _encoded(wave: torch.Tensor, encode, number: int) -> AudioFeatures:
+    if encode is None:
+        raise InputError(
+            f"speaker {number + 1}: silence must be added to its sound, and its features hold no encoder.",
+            "Connect the features of InfiniteTalk Audio Encode.",
+        )
+    return AudioFeatures(*encode(wave), wave[None, None], SAMPLE_RATE, wave, encode)
+
+
+def _mix(speakers: Sequence[Speaker], first: Sequence[int], total: int) -> tuple[torch.Tensor, int]:
+    """The recordings as they came, at their times, added up at the highest rate and channel count among them.
+
+    The loudness normalisation is for the model's ears alone. Where the sum would clip, all of it is turned down.
+    """
+    heard = [
+        (s.features.waveform, s.features.sample_rate, b) for s, b in zip(speakers, first, strict=True) if s.features
+    ]
+    if len(heard) == 1 and heard[0][2] == 0:
+        return heard[0][:2]
+    rate = max(entry[1] for entry in heard)
+    channels = max(entry[0].shape[1] for entry in heard)
+    sounds = []
+    for waveform, own, begin in heard:
+        sound = waveform.float() if own == rate else torchaudio.functional.resample(waveform.float(), own, rate)
+        sounds.append((sound.expand(1, channels, -1), round(begin * rate / SAMPLE_RATE)))
+    length = max(round(total * rate / SAMPLE_RATE), *(begin + sound.shape[2] for sound, begin in sounds))
+    mixed = torch.zeros(1, channels, length)
+    for sound, begin in sounds:
+        mixed[:, :, begin : begin + sound.shape[2]] += sound
+    return mixed / max(1.0, mixed.abs().max().item()), rate
