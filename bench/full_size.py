@@ -155,7 +155,7 @@ def main() -> int:
             rest = whole - sum(clock.seconds.values())
             report.figure("rest, per window", rest / 2, "s")
             report.figure("whole window", whole / 2, "s")
-        branch = clock.seconds["DiT"] / (2 * options.steps * len(guidance.branches))
+        branch = clock.seconds["DiT"] / (2 * options.steps * len(guidance.branches(options.steps)))
         report.figure("rest, share of the warm run", 100 * rest / whole, "%", 5)
         plain = plain_seconds(inputs, size, options.steps, clock)
     report.figure("one branch of one step", branch, "s")

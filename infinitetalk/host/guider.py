@@ -9,20 +9,30 @@ from __future__ import annotations
 import uuid
 from functools import partial
 
+import comfy.model_patcher
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
-from ..guidance import combine
-from ..settings import GuidanceConfig
-from .attach import AUDIO, KEY
+from ..guidance import Apg, Project, combine, step_at, unchanged
+from ..settings import ApgConfig, GuidanceConfig, StepScales
+from .attach import AUDIO, KEY, MOTION, hold
+
+BRANCHES = "infinitetalk_branches"  # in transformer_options: names of the conds that one step calls
+_APG = "infinitetalk_apg"  # its key among the wrappers too
 
 
 def with_guidance(model, config: GuidanceConfig):
-    """A clone of `model` whose every sampling step is guided by `config`; the sampler's own cfg is then not used."""
+    """A clone of `model` whose every sampling step is guided by `config`; the sampler's own cfg is then not used.
+
+    The config's run is the sigmas that the sampler is given.
+    """
     model = model.clone()
     model.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY)
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, _APG)
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, partial(_predict_noise, config))
+    if config.apg is not None:
+        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _APG, partial(_fresh_sums, config.apg))
     return model
 
 
@@ -30,8 +40,20 @@ def make_guider(model, positive, negative, config: GuidanceConfig):
     """A GUIDER for one window: the host's CFGGuider on the guided model."""
     guider = comfy.samplers.CFGGuider(with_guidance(model, config))
     guider.set_conds(positive, negative)
-    guider.set_cfg(config.text)
+    guider.set_cfg(config.at(0, 1).text)
     return guider
+
+
+def _fresh_sums(config: ApgConfig, executor, *args, **kwargs):
+    """OUTER_SAMPLE: projected guidance starts anew with every sampling, and nothing of it stays behind."""
+    guider = executor.class_obj
+    before = guider.model_options
+    guider.model_options = comfy.model_patcher.create_model_options_clone(before)
+    guider.model_options.setdefault("transformer_options", {})[_APG] = Apg(config)
+    try:
+        return executor(*args, **kwargs)
+    finally:
+        guider.model_options = before
 
 
 def _predict_noise(config: GuidanceConfig, executor, x, timestep, model_options, seed):
@@ -54,7 +76,10 @@ def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=Non
         "drop_audio": _with_audio(positive, _audio_of(negative), "drop_audio"),
         "uncond": negative,
     }
-    names = config.branches
+    scales = scales_at(config, timestep, model_options["transformer_options"])
+    names = scales.branches
+    options = {**model_options["transformer_options"], BRANCHES: names}
+    model_options = {**model_options, "transformer_options": options}
     chosen = [conds[name] for name in names]
     common = {"conds": chosen, "input": x, "sigma": timestep, "model": model, "model_options": model_options}
     if "sampler_calc_cond_batch_function" in model_options:
@@ -62,7 +87,7 @@ def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=Non
     else:
         out = comfy.samplers.calc_cond_batch(model, chosen, x, timestep, model_options)
     for function in model_options.get("sampler_pre_cfg_function", []):
-        out = function({**common, "conds_out": out, "cond_scale": config.text, "timestep": timestep})
+        out = function({**common, "conds_out": out, "cond_scale": scales.text, "timestep": timestep})
 
     def blend(wanted: torch.Tensor, other: torch.Tensor, scale: float) -> torch.Tensor:
         # Through the host, so that nodes which replace or follow the text guidance keep working.
@@ -72,7 +97,39 @@ def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=Non
 
     if names == ("cond",):  # as the host does at cfg 1: the other prediction is zero and weighs nothing
         return blend(out[0], torch.zeros_like(out[0]), 1.0)
-    return combine(dict(zip(names, out, strict=True)), config, blend)
+    project = _projection(options.get(_APG), guider, x, timestep, out[0])
+    return combine(dict(zip(names, out, strict=True)), scales, blend, project)
+
+
+def scales_at(config: GuidanceConfig, timestep: torch.Tensor, options: dict) -> StepScales:
+    """The scales of the step that a sampler's call at sigma `timestep` [B] belongs to."""
+    return config.at(*step_of(timestep, options))
+
+
+def step_of(timestep: torch.Tensor, options: dict) -> tuple[int, int]:
+    """(step, steps) of a call at sigma `timestep` [B], by the run's sigmas in transformer_options."""
+    sigmas = options["sample_sigmas"].tolist()
+    return step_at(timestep.flatten()[0].item(), sigmas), len(sigmas) - 1
+
+
+def _projection(apg: Apg | None, guider, x, timestep, cond: torch.Tensor) -> Project:
+    """The guidance's `project` for denoised pictures: they are x - sigma * velocity, of the x with the held latents."""
+    if apg is None:
+        return unchanged
+    motion = _held(guider.conds["positive"])
+    if motion is not None:
+        x = hold(x, guider.inner_model.process_latent_in(motion.to(x)))
+    sigma = timestep.reshape(-1, *[1] * (x.ndim - 1))
+    velocity = (x - cond) / sigma
+
+    def project(scale: str, difference: torch.Tensor) -> torch.Tensor:
+        return -sigma * apg.project(scale, difference / -sigma, velocity)
+
+    return project
+
+
+def _held(conds) -> torch.Tensor | None:
+    return next((c["model_conds"][MOTION].cond for c in conds if MOTION in c["model_conds"]), None)
 
 
 def _audio_of(conds):

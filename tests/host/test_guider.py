@@ -53,7 +53,7 @@ def test_cfg_functions_of_other_nodes_are_called(machine, guidance):
     model.set_model_sampler_post_cfg_function(post)
     model.set_model_sampler_calc_cond_batch_function(batch)
     assert difference(wanted, machine.sample(model, guidance)) == EXACT
-    assert seen == [len(guidance.branches), "post"] * 2
+    assert seen == [len(guidance.branches(2)), "post"] * 2
 
 
 def test_a_cfg_function_replaces_the_text_guidance(machine, wanted):

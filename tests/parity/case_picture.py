@@ -1,4 +1,4 @@
-"""Guidance, noise schedule, picture sizes and colour correction against the reference."""
+"""Noise schedule, picture sizes and colour correction against the reference."""
 
 from __future__ import annotations
 
@@ -9,32 +9,9 @@ import torch
 
 from infinitetalk.buckets import pick_bucket, resize_crop, resize_crop_mask
 from infinitetalk.colour import match_colour
-from infinitetalk.guidance import combine
 from infinitetalk.schedule import flow_sigmas
-from infinitetalk.settings import GuidanceConfig
 
 from .registry import Golden, Result, case, error
-
-
-@case("guidance/vanilla")
-def vanilla(golden: Golden) -> Iterator[Result]:
-    """The recorded sampling loop: combine, step, hold the first latent frame."""
-    for name, combo in golden.config["combos"].items():
-        if combo["apg"]:
-            continue
-        held, config = golden.config["first_frame_latent"], GuidanceConfig(combo["text_scale"], combo["audio_scale"])
-        sigmas = flow_sigmas(golden.config["steps"], golden.config["shift"])
-        yield Result(f"{name}.timesteps", error(sigmas * 1000, torch.tensor(combo["timesteps"])), 1e-3)
-        latent = golden.inp("noise.w0")
-        latent[:, :1] = held
-        for step in range(golden.config["steps"]):
-            common = golden.inp(f"pred.common.s{step}")  # the step's scale is in each branch's own input
-            made = {branch: common + golden.inp(f"pred.{branch}.s{step}") for branch in config.branches}
-            guided = combine(made, config)
-            latent = latent - guided * (sigmas[step] - sigmas[step + 1])
-            latent[:, :1] = held
-            yield Result(f"{name}.guided", error(guided, golden[f"{name}.guided"][step]), 1e-4)
-            yield Result(f"{name}.latents", error(latent, golden[f"{name}.latents"][step]), 1e-4)
 
 
 @case("schedule")

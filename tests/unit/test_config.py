@@ -48,7 +48,7 @@ def test_bad_windows(frames, motion, first, second):
     ],
 )
 def test_branches_of_a_step(text, audio, branches):
-    assert GuidanceConfig(text, audio).branches == branches
+    assert GuidanceConfig(text, audio).branches(40) == branches
 
 
 @pytest.mark.parametrize(
