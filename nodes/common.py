@@ -14,6 +14,8 @@ ALIASES = ["talking head", "lip sync", "avatar", "multitalk", "infinitetalk", "d
 Features = io.Custom("INFINITETALK_FEATURES")
 Reference = io.Custom("INFINITETALK_REFERENCE")
 Guidance = io.Custom("INFINITETALK_GUIDANCE")
+Cache = io.Custom("INFINITETALK_CACHE")
+Scenes = io.Custom("INFINITETALK_SCENES")
 
 
 def verdict(check: Callable[..., object], *values: object) -> bool | str:
@@ -28,6 +30,21 @@ def verdict(check: Callable[..., object], *values: object) -> bool | str:
     except InputError as error:
         return str(error)
     return True
+
+
+def run_inputs() -> list:
+    """The sockets that every node which samples has."""
+    return [
+        io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached."),
+        io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+        io.Conditioning.Input("positive", tooltip="What the picture shows and how the person behaves."),
+        io.Conditioning.Input("negative", tooltip="What to avoid; used when the text scale is not 1."),
+        Features.Input(
+            "features",
+            tooltip="From InfiniteTalk Audio Encode or InfiniteTalk Speakers; decides the length of the video.",
+        ),
+        Reference.Input("reference", tooltip="From InfiniteTalk Reference or InfiniteTalk Video Reference."),
+    ]
 
 
 def window_inputs() -> list:

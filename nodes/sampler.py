@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import InputImpl, io
 
-from ..infinitetalk.config import MODES, TAILS, StreamConfig, WindowConfig
+from ..infinitetalk.config import COLOUR_REFERENCES, MODES, TAILS, StreamConfig, WindowConfig
 from ..infinitetalk.host.denoise import Inputs
 from ..infinitetalk.host.run import render
 from ..infinitetalk.settings import GuidanceConfig
-from .common import ALIASES, CATEGORY, Features, Guidance, Reference, verdict, window_inputs
+from .common import ALIASES, CATEGORY, Cache, Guidance, Scenes, run_inputs, verdict, window_inputs
 
 
 class InfiniteTalkSampler(io.ComfyNode):
@@ -22,12 +22,7 @@ class InfiniteTalkSampler(io.ComfyNode):
             "Cancelling keeps what is finished, in the output folder.",
             search_aliases=[*ALIASES, "ksampler", "streaming", "long video"],
             inputs=[
-                io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
-                io.Conditioning.Input("positive", tooltip="What the picture shows and how the person behaves."),
-                io.Conditioning.Input("negative", tooltip="What to avoid; used when the text scale is not 1."),
-                Features.Input("features", tooltip="From InfiniteTalk Audio Encode; decides the length of the video."),
-                Reference.Input("reference", tooltip="From InfiniteTalk Reference."),
+                *run_inputs(),
                 io.Sampler.Input("sampler", tooltip="Any; the reference uses euler."),
                 io.Sigmas.Input("sigmas", tooltip="From InfiniteTalk Schedule, or any other."),
                 io.Int.Input(
@@ -64,8 +59,36 @@ class InfiniteTalkSampler(io.ComfyNode):
                     tooltip="What the model hears after the speech ends: silence, or the speech mirrored "
                     "as in the reference.",
                 ),
+                Cache.Input("cache", optional=True, tooltip="From InfiniteTalk Step Cache: skips model calls."),
+                Scenes.Input(
+                    "scenes",
+                    optional=True,
+                    tooltip="From InfiniteTalk Scenes: sampling starts afresh at every cut of the source video.",
+                ),
+                io.Float.Input(
+                    "source_strength",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="1 starts from noise. Less (SDEdit) starts from the source video's own frames and runs "
+                    "only this share of the steps: the camera follows the source, colours shift sooner.",
+                ),
+                io.Combo.Input(
+                    "color_reference",
+                    options=list(COLOUR_REFERENCES),
+                    default="first",
+                    optional=True,
+                    tooltip="What color_correction pulls to with a source video: the scene's first frame as in the "
+                    "reference, or each window's own frame, for sources whose light changes.",
+                ),
             ],
-            outputs=[io.Video.Output(display_name="video", tooltip="On disk, with the original sound.")],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="On disk, with the original sound."),
+                io.Int.Output(display_name="skipped", tooltip="Model calls that the step cache skipped."),
+                io.String.Output(display_name="report", tooltip="The same as a line of text."),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -91,6 +114,10 @@ class InfiniteTalkSampler(io.ComfyNode):
         mode,
         guidance=None,
         tail="silence",
+        cache=None,
+        scenes=None,
+        source_strength=1.0,
+        color_reference="first",
     ):
         config = StreamConfig(
             window=WindowConfig(frames_per_window, motion_frames),
@@ -99,7 +126,12 @@ class InfiniteTalkSampler(io.ComfyNode):
             colour=color_correction,
             mode=mode,
             tail=tail,
+            colour_reference=color_reference,
+            source_strength=source_strength,
+            cuts=scenes.cuts(features.frames) if scenes else (),
+            cache=cache,
         )
         inputs = Inputs(model, vae, positive, negative, features, reference, sampler, sigmas)
         # No video in the node: the editor would take the live previews of later runs for videos and show none of them.
-        return io.NodeOutput(InputImpl.VideoFromFile(str(render(inputs, config, cls.hidden.unique_id).path)))
+        done = render(inputs, config, cls.hidden.unique_id)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(done.path)), done.skipped, done.report)

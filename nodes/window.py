@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..infinitetalk.config import StreamConfig, WindowConfig
 from ..infinitetalk.host.window import prepare_window
 from ..infinitetalk.settings import GuidanceConfig
-from .common import ALIASES, CATEGORY, Features, Guidance, Reference, verdict, window_inputs
+from .common import ALIASES, CATEGORY, Guidance, run_inputs, verdict, window_inputs
 
 
 class InfiniteTalkWindow(io.ComfyNode):
@@ -21,12 +21,7 @@ class InfiniteTalkWindow(io.ComfyNode):
             "the model: the sampler's own cfg is not used.",
             search_aliases=[*ALIASES, "guider", "ksampler", "single window"],
             inputs=[
-                io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE; encodes previous_frames."),
-                io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt."),
-                Features.Input("features", tooltip="From InfiniteTalk Audio Encode."),
-                Reference.Input("reference", tooltip="From InfiniteTalk Reference."),
+                *run_inputs(),
                 io.Int.Input(
                     "window", default=0, min=0, max=100000, tooltip="Which window of the speech, counted from 0."
                 ),
