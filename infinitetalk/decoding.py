@@ -173,7 +173,7 @@ class Look:
         tags = {key.lower(): value for key, value in stream.metadata.items()}
         if clear or tags.get("alpha_mode") == "1":
             raise InputError(
-                f"{file.label}: its pixels have transparency ({kind.name}, {frame.width}x{frame.height}).",
+                f"{file.label}: its pixels have transparency (alpha, {kind.name}, {frame.width}x{frame.height}).",
                 "Flatten the transparency first: put the video on a background and save it without alpha.",
             )
         if frame.color_trc in _HDR:

@@ -25,7 +25,7 @@ from .buckets import check_picture
 from .config import FPS, InputError
 from .decoding import Decoder, File, Look
 
-ROUNDING = Fraction(1, 2000)  # s; times are stored in whole ticks, at worst ms, so a frame may seem half a tick late
+COARSE = Fraction(1, 1000)  # s; a longer tick is that of the frames themselves and rounds nothing
 NEAR = 2  # s; not worth a seek
 TORN = 0.05  # share of the stated length that may be missing; headers are imprecise
 
@@ -62,9 +62,10 @@ class VideoSource:
         self._file = File.of(source, name)
         with Decoder(self._file) as decoder:
             first = next(decoder.frames(), None)
+            codec = decoder.stream.codec_context.name
             if first is None:
                 raise InputError(
-                    f"{self._file.label} holds no frame that can be decoded ({decoder.stream.codec_context.name}).",
+                    f"{self._file.label} holds no frame with a time that can be decoded ({codec}).",
                     "It is empty or damaged: copy it again, or convert it to mp4.",
                 )
             self._look = Look.of(first, decoder.stream, self._file)
@@ -102,7 +103,8 @@ class VideoSource:
 
     @property
     def _slack(self) -> Fraction:
-        return min(self._tick / 2, ROUNDING)
+        """Times are rounded to whole ticks when they are stored, so a frame may seem to come half a tick late."""
+        return self._tick / 2 if self._tick <= COARSE else Fraction(0)
 
     def _wanted(self, seconds: Fraction) -> int:
         """The latest pts that may be shown at `seconds` of the part in use."""
@@ -138,10 +140,10 @@ class VideoSource:
             with contextlib.suppress(av.FFmpegError, OSError):
                 decoder.seek(self._first + math.floor(stated / self._tick))
             end, reached = decoder.reach()
-        if end <= self._first or self._lacks(begin + stated, reached):
+        if end <= self._first or self._lacks(stated, reached):
             with Decoder(self._file) as decoder:  # no index, or a wrong one: read all packets
                 end, reached = decoder.reach()
-        if self._lacks(begin + stated, reached):
+        if self._lacks(stated, reached):
             raise InputError(
                 f"{self._file.label} is torn: it should last {float(stated):.1f} s and ends after "
                 f"{float(reached - begin):.1f} s.",
@@ -151,6 +153,7 @@ class VideoSource:
 
     @staticmethod
     def _lacks(stated: Fraction, reached: Fraction) -> bool:
+        """Both in seconds from zero; some headers state the length from the first frame, which is less."""
         return stated - reached > max(1, TORN * stated)
 
 

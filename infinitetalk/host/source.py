@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import av
 import torch
 from comfy_api.latest import Input
 
@@ -25,8 +26,12 @@ def open_source(
     if images is not None:
         return PictureSource(images, fps, name)
     if type(video).get_stream_source is not Input.Video.get_stream_source:
-        start, duration = video.get_active_trim_window()
-        return VideoSource(video.get_stream_source(), start, duration, name)
+        source = video.get_stream_source()
+        try:
+            start, duration = video.get_active_trim_window()  # counts from the end in some: the host opens the file
+        except (av.FFmpegError, OSError, ValueError):
+            start, duration = 0.0, 0.0  # it cannot be read; the source says why
+        return VideoSource(source, start, duration, name)
     components = video.get_components()  # the default stream source would encode them first
     if getattr(components, "alpha", None) is not None:
         raise InputError(
