@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk_cli.client import HostError
 from infinitetalk.config import InputError, WindowConfig
 from infinitetalk.timeline import plan
+from infinitetalk_cli.client import HostError
 
 pytestmark = pytest.mark.usefixtures("host")
 

@@ -1,4 +1,4 @@
-"""A small CLIP of the host's own classes for Wan's text encoder: the layout of UMT5, one layer, a vocabulary of its own.
+"""A small CLIP of the host's own classes for Wan: the layout of UMT5, one layer, a vocabulary of its own.
 
 Random by a fixed seed and as wide as the real one, so that its CONDITIONING fits the small model. Import after the
 `host` fixture has put ComfyUI on the path.
