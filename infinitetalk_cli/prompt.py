@@ -71,7 +71,7 @@ def drop_unused(prompt: Prompt, name: str) -> None:
 
 def choices(client: Client, class_type: str, name: str) -> list[str]:
     """What the host offers in a list widget; empty when it has no such node or input."""
-    schema = client.object_info().get(class_type, {"input": {}})["input"]
+    schema = client.get(f"/object_info/{class_type}").get(class_type, {"input": {}})["input"]
     kind, *options = {**schema.get("required", {}), **schema.get("optional", {})}.get(name, [[]])
     return list(kind) if isinstance(kind, list) else list(options[0].get("options", []))
 
