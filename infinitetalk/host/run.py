@@ -18,6 +18,7 @@ from ..colour import match_colour
 from ..config import InputError, StreamConfig
 from ..disk import check_writable, discard, publish
 from ..reference import Reference
+from ..regions import check_regions
 from ..schedule import last_steps
 from ..stream import Stages, stream
 from ..timeline import Window, plan, video_frames
@@ -100,6 +101,7 @@ def make_stages(denoiser: Denoiser, vae: WanVae) -> Stages:
 def check_run(inputs: Inputs, config: StreamConfig) -> None:
     """Everything that can be refused before the first model call."""
     check_features(inputs.model, inputs.features)
+    check_regions(inputs.features, inputs.reference)
     inputs.reference.conditioning(config.window.frames)
     check_vae(inputs.vae)
     if config.source_strength < 1.0 and inputs.reference.still:

@@ -8,6 +8,7 @@ import torch
 from ..config import InputError, StreamConfig
 from ..features import AudioFeatures
 from ..reference import Reference, latent_shape
+from ..regions import check_regions
 from ..timeline import plan
 from .conditioning import Tokens, check_features, window_conditioning, window_tokens
 from .guider import make_guider, with_guidance
@@ -30,6 +31,7 @@ def prepare_window(
     """
     model, vae, positive, negative = host
     check_features(model, features)
+    check_regions(features, reference)
     windows = plan(features.frames, config.window)
     if index >= len(windows):
         raise InputError(

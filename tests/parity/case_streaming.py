@@ -8,13 +8,15 @@ from types import SimpleNamespace
 
 import torch
 
-from infinitetalk.buckets import nearest, resize_crop
+from infinitetalk.buckets import nearest, resize_crop, resize_crop_mask
 from infinitetalk.config import StreamConfig, WindowConfig
 from infinitetalk.features import AudioFeatures
 from infinitetalk.reference import Reference, padded_video
+from infinitetalk.regions import Canvas, assign, default_masks, to_latent, with_background
 from infinitetalk.schedule import flow_sigmas
 from infinitetalk.settings import ApgConfig, GuidanceConfig
 from infinitetalk.source import PictureSource
+from infinitetalk.speakers import Speakers
 from infinitetalk.stream import stream
 from infinitetalk.timeline import Window, plan, video_frames
 
@@ -64,6 +66,22 @@ def streaming_v2v(golden: Golden) -> Iterator[Result]:
     yield from _compare(golden, host.WanVae(vae), reference, _voice(golden, 1))
 
 
+@case("streaming_two")
+def streaming_two(golden: Golden) -> Iterator[Result]:
+    coder = host.WanVae(host.make_vae(golden.weights("vae")))
+    size = _size(golden)
+    picture_u8 = resize_crop(golden.inp("input.image"), *size)
+    reference = _still(golden, coder, picture_u8)
+    canvas = Canvas(tuple(golden.config["source_hw"]), size)
+    regions, _ = assign([None, None], ["one", "two"], canvas)
+    masks = with_background(resize_crop_mask(default_masks(2, canvas.source), *size))
+    yield Result("picture", error(picture_u8, golden["w0.cond_image_u8"]), 1)
+    yield Result("conditioning", error(_conditioning(reference), golden["w0.y"]), LATENT)
+    yield Result("latent_masks", error(to_latent(masks), golden["latent_masks"]), 0)
+    voices = tuple(_voice(golden, person) for person in (1, 2))
+    yield from _compare(golden, coder, reference, Speakers(voices, regions, torch.zeros(1, 1, 16000), 16000))
+
+
 class RecordedClip:
     """A video reference whose CLIP features are the recorded run's inputs, by the source frame shown."""
 
@@ -77,7 +95,7 @@ class RecordedClip:
     def at(self, window: Window) -> Reference:
         frame = min(window.start, self.golden.config["video_frames"] - 1)
         clip = SimpleNamespace(penultimate_hidden_states=self.golden.inp(f"input.clip_fea.frame{frame}"))
-        return replace(self.video.at(window), clip=clip)
+        return replace(self.video, clip=clip).at(window)
 
 
 def _size(golden: Golden) -> tuple[int, int]:

@@ -31,6 +31,8 @@ REQUIRED = (
     "colour",
     "vae",
     "streaming_i2v",
+    "streaming_v2v",
+    "streaming_two",
 )
 
 
