@@ -6,6 +6,7 @@ Knows files by their names and existence, not by their contents.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def read_job(path: Path, with_prompt: bool = True) -> Job:
     except (OSError, ValueError) as error:
         raise InputError(f"--input_json: {path} cannot be read as JSON ({error}).", "Correct the file.") from error
     if not isinstance(data, dict):
-        raise InputError(f"--input_json: {path} holds {kind(data)}.", f"Write one object with {', '.join(KEYS[:3])}.")
+        raise InputError(f"--input_json: {path} is not one object, it is {kind(data)}.", f"Write one object with {', '.join(KEYS[:3])}.")
     if "tts_audio" in data:
         raise InputError(
             "tts_audio: there is no speech synthesis.", "Record the speech and name its file in cond_audio."
@@ -114,7 +115,7 @@ def read_persons(data: dict, folder: Path) -> tuple[Person, ...]:
 
 def read_box(box: object, name: str) -> tuple[float, ...]:
     """The four numbers of a box: [first row, first column, row after the last, column after the last]."""
-    numbers = isinstance(box, list) and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in box)
+    numbers = isinstance(box, list) and all(type(n) in (int, float) and math.isfinite(n) for n in box)
     if not numbers or len(box) != 4:
         raise InputError(f"bbox {name}: {json.dumps(box)} is not four numbers.", "Write [row, column, row, column].")
     if box[0] < 0 or box[1] < 0 or box[2] <= box[0] or box[3] <= box[1]:
