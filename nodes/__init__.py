@@ -8,11 +8,14 @@ from ..infinitetalk.host.loading import register_folders
 from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
+from .panzoom import InfiniteTalkPanZoom
 from .preset import InfiniteTalkPreset
 from .prompts import InfiniteTalkPrompts
-from .reference import InfiniteTalkReference
+from .reference import InfiniteTalkReference, InfiniteTalkVideoReference
 from .sampler import InfiniteTalkSampler
+from .scenes import InfiniteTalkScenes
 from .settings import InfiniteTalkGuidance, InfiniteTalkSchedule
+from .speakers import InfiniteTalkSpeaker, InfiniteTalkSpeakers
 from .video import InfiniteTalkVideoCombine
 from .window import InfiniteTalkWindow
 
@@ -22,6 +25,11 @@ NODES = [
     InfiniteTalkLoadAudioEncoder,
     InfiniteTalkAudioEncode,
     InfiniteTalkReference,
+    InfiniteTalkVideoReference,
+    InfiniteTalkScenes,
+    InfiniteTalkPanZoom,
+    InfiniteTalkSpeaker,
+    InfiniteTalkSpeakers,
     InfiniteTalkGuidance,
     InfiniteTalkSchedule,
     InfiniteTalkPreset,

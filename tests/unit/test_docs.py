@@ -175,7 +175,7 @@ def test_the_page_lists_the_inputs_as_they_are(node, language):
             assert default == f"`{shown(socket.keywords['default'])}`", socket.name
         if "min" in socket.keywords:
             numbers = [shown(socket.keywords[key]) for key in ("min", "max")]
-            assert re.findall(r"\d+(?:\.\d+)?", allowed)[:2] == numbers, socket.name
+            assert re.findall(r"-?\d+(?:\.\d+)?", allowed)[:2] == numbers, socket.name
         options = socket.keywords.get("options", UNKNOWN)
         if isinstance(options, list):
             assert re.findall(r"`([^`]+)`", allowed) == options, socket.name
