@@ -60,22 +60,27 @@ def parse_box(text: str) -> Box | None:
     return Box(*numbers)
 
 
-def read_boxes(value: object) -> Box:
-    """The first box of a host BOUNDING_BOX: one box, the boxes of a picture, or of every frame of a video."""
-    while isinstance(value, (list, tuple)):
-        if not value:
-            raise InputError("boxes: no box was found on the picture.", "Give a mask or a box string instead.")
-        value = value[0]
-    if not isinstance(value, Mapping) or not {"x", "y", "width", "height"} <= set(value):
+def read_boxes(value: object, number: int = 1) -> Box:
+    """One box of a host BOUNDING_BOX: a single box, the boxes of a picture, or those of every frame of a video.
+
+    number: which box of the picture or the first frame, from 1.
+    """
+    boxes = [value] if isinstance(value, Mapping) else value
+    if isinstance(boxes, Sequence) and boxes and isinstance(boxes[0], Sequence):
+        boxes = boxes[0]
+    if not isinstance(boxes, Sequence) or not all(isinstance(box, Mapping) for box in boxes):
+        raise InputError(f"boxes: {type(value).__name__} holds no boxes.", "Connect a BOUNDING_BOX.")
+    if number > len(boxes):
         raise InputError(
-            f"boxes: {type(value).__name__} is not a box with x, y, width and height.", "Connect a BOUNDING_BOX."
+            f"boxes: box {number} is wanted, {len(boxes)} were found on the picture.",
+            "Lower box_number, or give a mask or a box string instead.",
         )
+    box = boxes[number - 1]
     try:
-        return Box(*(float(value[key]) for key in ("x", "y", "width", "height")))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"boxes: {value} holds something that is not a number.", EXAMPLE) from error
+        numbers = [float(box[key]) for key in ("x", "y", "width", "height")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"boxes: {dict(box)} is not a box.", "It needs the numbers x, y, width and height.") from error
+    return Box(*numbers)
 
 
 def reference_box(numbers: Sequence[float]) -> Box:
