@@ -27,6 +27,7 @@ REQUIRED = (
     "guidance/vanilla",
     "guidance/apg",
     "schedule",
+    "teacache",
     "buckets",
     "colour",
     "vae",

@@ -1,0 +1,259 @@
+"""Skip the DiT's blocks inside the host's sampling, by the rules of `step_cache.py`.
+
+An OUTER_SAMPLE wrapper puts a fresh cache around every block for one sampling and takes it away after it:
+the replacements stand in the guider's own copy of the options, over whatever replacements were there, and
+nothing of the state is on the model. Branches are told apart by the host's uuid of their conditioning.
+Memory: one residual [B, tokens, width] in the model's dtype for each branch, until the sampling ends; at
+832x480 and 81 frames with the 14B model in 16 bit that is 0.34 GB a branch, at 1280x720 0.77 GB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import comfy.model_patcher
+import folder_paths
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ..cache_curve import MEASURE_AGAIN, Curve, read_curve, write_curve
+from ..errors import InputError
+from ..settings import CacheConfig, GuidanceConfig
+from ..step_cache import POLYNOMIALS, WARM_UP, MagCache, Tally, TeaCache, magnitude_ratio
+from .guider import BRANCHES, step_of
+
+KEY = "infinitetalk_cache"
+FOLDER = "infinitetalk"
+_CALL = "infinitetalk_cache_call"
+_PLAIN_CFG = ("cond", "uncond")  # what the host's own guidance calls, in its order
+
+
+def with_cache(model, config: CacheConfig | None, tally: Tally):
+    """A clone of `model` that skips forwards by `config` and counts them in `tally`; `model` itself without one.
+
+    Raises InputError when another cache is on the model or the curve's file cannot be used.
+    """
+    if config is None:
+        return model
+    _refuse_other_caches(model.model_options)
+    curve = _curve(model, config)
+    model = model.clone()
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, partial(_outer_sample, config, curve, tally))
+    return model
+
+
+def check_cache(model, config: CacheConfig | None, guidance: GuidanceConfig, steps: int) -> None:
+    """Everything about the cache that can be refused before sampling. Raises InputError."""
+    if config is None:
+        return
+    _refuse_other_caches(model.model_options)
+    curve = _curve(model, config)
+    missing = [name for name in guidance.branches(steps) if curve is not None and name not in curve.branches]
+    if missing:
+        raise InputError(
+            f"curve: {config.curve} has no branch {', '.join(missing)}, only {', '.join(curve.branches)}.",
+            "Measure it with the same guidance scales: a text scale of 1 calls other branches.",
+        )
+
+
+def finish_cache(config: CacheConfig | None, tally: Tally) -> str:
+    """After the last window: write the measured curve, and say in one line what the cache did ("" without one)."""
+    if config is None:
+        return ""
+    total = tally.computed + tally.skipped
+    if config.kind == "calibrate":
+        branches = tally.curve()
+        if not branches:
+            return f"no curve was measured: no branch ran in all {tally.steps} steps, or there were fewer than 2"
+        path = Path(folder_paths.get_folder_paths(FOLDER)[0], config.curve)
+        write_curve(path, Curve(tally.model, tally.sigmas, branches))
+        return f"curve of {tally.steps} steps for {', '.join(branches)} written to {path}"
+    line = f"{tally.skipped} of {total} forwards skipped ({100 * tally.skipped / max(1, total):.0f} %)"
+    if tally.windowed:
+        return f"{line}; {tally.windowed} ran in context windows, which are not cached"
+    reason = "" if tally.skipped else _why_never(config, tally.steps)
+    return f"{line}; {reason}" if reason else line
+
+
+def _why_never(config: CacheConfig, steps: int) -> str:
+    if config.kind == "teacache" and steps <= WARM_UP:
+        return f"the first {WARM_UP} steps are always computed and this run has {steps}"
+    if config.kind == "magcache" and int(steps * config.retention) >= steps:
+        return f"retention {config.retention:g} computes all {steps} steps"
+    return f"threshold {config.threshold:g} was always exceeded"
+
+
+def _refuse_other_caches(model_options: dict) -> None:
+    other = model_options.get("transformer_options", {}).get("easycache")
+    if other is not None:
+        raise InputError(
+            f"cache: the model already carries {other.name}; two caches would each take the other's skipped "
+            "forwards for real ones.",
+            f"Remove {other.name} or InfiniteTalk Step Cache.",
+        )
+
+
+def _curve(model, config: CacheConfig) -> Curve | None:
+    if config.kind != "magcache":
+        return None
+    path = folder_paths.get_full_path(FOLDER, config.curve)
+    if path is None:
+        raise InputError(f"curve: models/{FOLDER}/{config.curve} does not exist.", MEASURE_AGAIN)
+    curve = read_curve(path)
+    if curve.model != _label(model):
+        raise InputError(
+            f"curve: {config.curve} was measured on {curve.model}, the model is {_label(model)}.", MEASURE_AGAIN
+        )
+    return curve
+
+
+def _label(model) -> str:
+    dit = model.get_model_object("diffusion_model")
+    return f"{len(dit.blocks)} blocks of width {dit.dim}"
+
+
+def _outer_sample(config: CacheConfig, curve: Curve | None, tally: Tally, executor, *args, **kwargs):
+    guider = executor.class_obj
+    before = guider.model_options
+    _refuse_other_caches(before)
+    tally.sigmas = tuple(args[3].tolist())
+    tally.steps, tally.model = len(tally.sigmas) - 1, _label(guider.model_patcher)
+    cache = BlockCache(_decider(config, curve, tally.steps), tally, calibrate=config.kind == "calibrate")
+    guider.model_options = comfy.model_patcher.create_model_options_clone(before)
+    blocks = guider.model_patcher.get_model_object("diffusion_model").blocks
+    install(guider.model_options["transformer_options"], len(blocks), cache)
+    try:
+        return executor(*args, **kwargs)
+    finally:
+        guider.model_options = before
+        cache.residuals.clear()
+
+
+Decide = Callable[[dict[Hashable, str], torch.Tensor, dict], bool]  # (branch names by key, e0, options) -> compute
+
+
+def _decider(config: CacheConfig, curve: Curve | None, steps: int) -> Decide:
+    """A fresh rule, asked in the terms of the host."""
+    if config.kind == "teacache":
+        return by_embedding(TeaCache(config.threshold, POLYNOMIALS[config.coefficients]))
+    if config.kind == "magcache":
+        rule = MagCache(curve.resampled(steps), config.threshold, config.max_skips, config.retention)
+        return lambda branches, e0, options: rule.decide(branches, step_of(options["sigmas"], options)[0])
+    return lambda branches, e0, options: True
+
+
+def by_embedding(rule: TeaCache) -> Decide:
+    """TeaCache in the terms of the host: e0 [branches * B, ...] is cut into the branches' rows."""
+    return lambda branches, e0, options: rule.decide(dict(zip(branches, e0.chunk(len(branches)), strict=True)))
+
+
+def install(options: dict, blocks: int, cache: BlockCache) -> None:
+    """Put `cache` around every block, in transformer_options that are the caller's own."""
+    replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
+    for index in range(blocks):
+        name = ("double_block", index)
+        replaced[name] = CachedBlock(cache, index == 0, index == blocks - 1, replaced.get(name))
+
+
+@dataclass
+class _Call:
+    """One forward: the branches in it, the tokens before the blocks, and whether the blocks run."""
+
+    branches: dict[Hashable, str]
+    before: torch.Tensor
+    compute: bool
+
+
+@dataclass
+class BlockCache:
+    """The residuals of one sampling, by branch, and the rule that says when they serve."""
+
+    decide: Decide
+    tally: Tally
+    calibrate: bool = False
+    keys: Callable[[dict], dict[Hashable, str] | None] = field(default_factory=lambda: branches_of)
+    residuals: dict[Hashable, torch.Tensor] = field(default_factory=dict)
+    steps: dict[Hashable, int] = field(default_factory=dict)  # when calibrating: of each residual
+
+    def begin(self, args: dict) -> _Call | None:
+        """Before the first block: decide. None when this forward is none of a branch's whole latent."""
+        options = args["transformer_options"]
+        branches = self.keys(options)
+        if branches is None:
+            rows = len(options.get("uuids", ())) or 1
+            self.tally.computed += rows
+            self.tally.windowed += rows
+            return None
+        call = _Call(branches, args["img"], self.decide(branches, args["vec"], options))
+        if call.compute:
+            self.tally.computed += len(branches)
+        else:
+            self.tally.skipped += len(branches)
+        return call
+
+    def end(self, call: _Call, after: torch.Tensor, options: dict) -> torch.Tensor:
+        """After the last block: keep the residuals of a computed forward, put them in place of a skipped one."""
+        parts = call.before.chunk(len(call.branches))
+        if not call.compute:
+            kept = (self.residuals[key].to(call.before) for key in call.branches)
+            return torch.cat([part + residual for part, residual in zip(parts, kept, strict=True)])
+        for (key, branch), before, out in zip(
+            call.branches.items(), parts, after.chunk(len(call.branches)), strict=True
+        ):
+            residual = out - before
+            if self.calibrate:
+                self._measure(key, branch, residual, step_of(options["sigmas"], options)[0])
+            self.residuals[key] = residual
+        return after
+
+    def _measure(self, key: Hashable, branch: str, residual: torch.Tensor, step: int) -> None:
+        if self.steps.get(key) == step - 1:
+            self.tally.measure(branch, step, magnitude_ratio(residual, self.residuals[key]))
+        self.steps[key] = step
+
+
+def branches_of(options: dict) -> dict[Hashable, str] | None:
+    """Name of each branch in a forward by the uuid of its conditioning, in the order of its rows."""
+    if options.get("context_window") is not None or not options.get("uuids"):
+        return None
+    names = options.get(BRANCHES, _PLAIN_CFG)
+    found = {key: names[index] for key, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)}
+    return found if len(found) == len(options["uuids"]) else None
+
+
+@dataclass(frozen=True)
+class CachedBlock:
+    """A replacement of one block: runs it (or what replaced it before), or lets the tokens through."""
+
+    cache: BlockCache
+    first: bool
+    last: bool
+    inner: Callable | None
+
+    def __call__(self, args: dict, extra: dict) -> dict:
+        options = args["transformer_options"]
+        if self.first:
+            options[_CALL] = _begin(self.cache, args)
+        call = options[_CALL]
+        if call is None or call.compute:
+            out = self.inner(args, extra) if self.inner is not None else extra["original_block"](args)
+        else:
+            out = {"img": args["img"]}
+        if self.last and call is not None:
+            out = {**out, "img": _end(self.cache, call, out["img"], options)}
+            del options[_CALL]
+        return out
+
+
+@torch.compiler.disable
+def _begin(cache: BlockCache, args: dict) -> _Call | None:
+    return cache.begin(args)
+
+
+@torch.compiler.disable
+def _end(cache: BlockCache, call: _Call, after: torch.Tensor, options: dict) -> torch.Tensor:
+    return cache.end(call, after, options)
