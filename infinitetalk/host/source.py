@@ -33,9 +33,4 @@ def open_source(
             start, duration = 0.0, 0.0  # it cannot be read; the source says why
         return VideoSource(source, start, duration, name)
     components = video.get_components()  # the default stream source would encode them first
-    if getattr(components, "alpha", None) is not None:
-        raise InputError(
-            f"{name}: its pixels have transparency ({len(components.images)} frames with alpha).",
-            "Flatten the transparency first: put the video on a background.",
-        )
     return PictureSource(components.images, components.frame_rate, name)
