@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ COLOURS = torch.tensor(
 )  # fmt: skip
 STRENGTH = 0.45  # of a speaker's colour over the picture
 DARK = 0.4  # brightness of the background
+PAD = 3  # pixels around a name
 
 
 def draw_regions(picture: torch.Tensor, persons: torch.Tensor, titles: Sequence[str]) -> torch.Tensor:
@@ -47,18 +49,20 @@ def _pixels(grid: torch.Tensor) -> torch.Tensor:
 
 
 def _printable(text: str) -> str:
-    """Without the letters that Pillow's own font has not; the number before the name stays."""
-    return text.encode("latin-1", "ignore").decode("latin-1").replace("()", "").strip()
+    """In the letters that Pillow's own font has, ASCII: marks are dropped, other scripts left out."""
+    return " ".join(unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().split())
 
 
 def _label(draw: ImageDraw.ImageDraw, mask: torch.Tensor, text: str, style: tuple) -> None:
-    """The text on a dark plate at the top of a region, moved so far that it stays in the picture."""
+    """The text on a dark plate at the top of a region, shortened to its width and moved to stay in the picture."""
     font, colour = style
     rows, columns = mask.nonzero().unbind(dim=1)
+    room = int(columns.max() + 1 - columns.min()) * SIZE_STEP - 2 * PAD
+    while draw.textlength(text, font=font) > room and len(text) > 1:
+        text = text[:-1]
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    pad = 3
-    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    width, height = right - left + 2 * PAD, bottom - top + 2 * PAD
     x = max(0, min(int(columns.min()) * SIZE_STEP, draw.im.size[0] - width))
     y = max(0, min(int(rows.min()) * SIZE_STEP, draw.im.size[1] - height))
     draw.rectangle((x, y, x + width, y + height), fill=(0, 0, 0))
-    draw.text((x + pad - left, y + pad - top), text, fill=colour, font=font)
+    draw.text((x + PAD - left, y + PAD - top), text, fill=colour, font=font)
