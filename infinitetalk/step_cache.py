@@ -138,7 +138,7 @@ def magnitude_ratio(residual: torch.Tensor, previous: torch.Tensor) -> float:
 class Tally:
     """What the cache did over a whole run: forwards of single branches computed and skipped.
 
-    steps: of the longest sampling seen; model: what the blocks are, in words; windowed: forwards computed
+    steps, sigmas: of the last sampling; model: what the blocks are, in words; windowed: forwards computed
     because the host had cut the latent into context windows.
     """
 

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension
 
 from ..infinitetalk.host.loading import register_folders
 from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder
+from .cache import InfiniteTalkStepCache
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
 from .panzoom import InfiniteTalkPanZoom
@@ -31,6 +32,7 @@ NODES = [
     InfiniteTalkSpeaker,
     InfiniteTalkSpeakers,
     InfiniteTalkGuidance,
+    InfiniteTalkStepCache,
     InfiniteTalkSchedule,
     InfiniteTalkPreset,
     InfiniteTalkPrompts,

@@ -9,26 +9,23 @@ Memory: one residual [B, tokens, width] in the model's dtype for each branch, un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import comfy.model_patcher
 import folder_paths
-import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..cache_curve import MEASURE_AGAIN, Curve, read_curve, write_curve
 from ..errors import InputError
 from ..settings import CacheConfig, GuidanceConfig
-from ..step_cache import POLYNOMIALS, WARM_UP, MagCache, Tally, TeaCache, magnitude_ratio
-from .guider import BRANCHES, step_of
+from ..step_cache import POLYNOMIALS, WARM_UP, MagCache, Tally, TeaCache
+from .block_cache import BlockCache, Decide, install
+from .guider import step_of
+from .loading import fingerprint
 
 KEY = "infinitetalk_cache"
 FOLDER = "infinitetalk"
-_CALL = "infinitetalk_cache_call"
-_PLAIN_CFG = ("cond", "uncond")  # what the host's own guidance calls, in its order
 
 
 def with_cache(model, config: CacheConfig | None, tally: Tally):
@@ -97,13 +94,30 @@ def _refuse_other_caches(model_options: dict) -> None:
         )
 
 
+def check_curve(kind: str, name: str) -> None:
+    """Refuse a name of a curve that cannot be used with `kind`; a curve that is read must be a good file."""
+    CacheConfig(kind=kind, curve=name)
+    if kind == "magcache":
+        _read(name)
+
+
+def curve_fingerprint(kind: str, name: str) -> object:
+    """What changes when the curve that `kind` reads does."""
+    path = folder_paths.get_full_path(FOLDER, name) if kind == "magcache" else None
+    return fingerprint(path) if path else None
+
+
+def _read(name: str) -> Curve:
+    path = folder_paths.get_full_path(FOLDER, name)
+    if path is None:
+        raise InputError(f"curve: models/{FOLDER}/{name} does not exist.", MEASURE_AGAIN)
+    return read_curve(path)
+
+
 def _curve(model, config: CacheConfig) -> Curve | None:
     if config.kind != "magcache":
         return None
-    path = folder_paths.get_full_path(FOLDER, config.curve)
-    if path is None:
-        raise InputError(f"curve: models/{FOLDER}/{config.curve} does not exist.", MEASURE_AGAIN)
-    curve = read_curve(path)
+    curve = _read(config.curve)
     if curve.model != _label(model):
         raise InputError(
             f"curve: {config.curve} was measured on {curve.model}, the model is {_label(model)}.", MEASURE_AGAIN
@@ -133,9 +147,6 @@ def _outer_sample(config: CacheConfig, curve: Curve | None, tally: Tally, execut
         cache.residuals.clear()
 
 
-Decide = Callable[[dict[Hashable, str], torch.Tensor, dict], bool]  # (branch names by key, e0, options) -> compute
-
-
 def _decider(config: CacheConfig, curve: Curve | None, steps: int) -> Decide:
     """A fresh rule, asked in the terms of the host."""
     if config.kind == "teacache":
@@ -149,111 +160,3 @@ def _decider(config: CacheConfig, curve: Curve | None, steps: int) -> Decide:
 def by_embedding(rule: TeaCache) -> Decide:
     """TeaCache in the terms of the host: e0 [branches * B, ...] is cut into the branches' rows."""
     return lambda branches, e0, options: rule.decide(dict(zip(branches, e0.chunk(len(branches)), strict=True)))
-
-
-def install(options: dict, blocks: int, cache: BlockCache) -> None:
-    """Put `cache` around every block, in transformer_options that are the caller's own."""
-    replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
-    for index in range(blocks):
-        name = ("double_block", index)
-        replaced[name] = CachedBlock(cache, index == 0, index == blocks - 1, replaced.get(name))
-
-
-@dataclass
-class _Call:
-    """One forward: the branches in it, the tokens before the blocks, and whether the blocks run."""
-
-    branches: dict[Hashable, str]
-    before: torch.Tensor
-    compute: bool
-
-
-@dataclass
-class BlockCache:
-    """The residuals of one sampling, by branch, and the rule that says when they serve."""
-
-    decide: Decide
-    tally: Tally
-    calibrate: bool = False
-    keys: Callable[[dict], dict[Hashable, str] | None] = field(default_factory=lambda: branches_of)
-    residuals: dict[Hashable, torch.Tensor] = field(default_factory=dict)
-    steps: dict[Hashable, int] = field(default_factory=dict)  # when calibrating: of each residual
-
-    def begin(self, args: dict) -> _Call | None:
-        """Before the first block: decide. None when this forward is none of a branch's whole latent."""
-        options = args["transformer_options"]
-        branches = self.keys(options)
-        if branches is None:
-            rows = len(options.get("uuids", ())) or 1
-            self.tally.computed += rows
-            self.tally.windowed += rows
-            return None
-        call = _Call(branches, args["img"], self.decide(branches, args["vec"], options))
-        if call.compute:
-            self.tally.computed += len(branches)
-        else:
-            self.tally.skipped += len(branches)
-        return call
-
-    def end(self, call: _Call, after: torch.Tensor, options: dict) -> torch.Tensor:
-        """After the last block: keep the residuals of a computed forward, put them in place of a skipped one."""
-        parts = call.before.chunk(len(call.branches))
-        if not call.compute:
-            kept = (self.residuals[key].to(call.before) for key in call.branches)
-            return torch.cat([part + residual for part, residual in zip(parts, kept, strict=True)])
-        for (key, branch), before, out in zip(
-            call.branches.items(), parts, after.chunk(len(call.branches)), strict=True
-        ):
-            residual = out - before
-            if self.calibrate:
-                self._measure(key, branch, residual, step_of(options["sigmas"], options)[0])
-            self.residuals[key] = residual
-        return after
-
-    def _measure(self, key: Hashable, branch: str, residual: torch.Tensor, step: int) -> None:
-        if self.steps.get(key) == step - 1:
-            self.tally.measure(branch, step, magnitude_ratio(residual, self.residuals[key]))
-        self.steps[key] = step
-
-
-def branches_of(options: dict) -> dict[Hashable, str] | None:
-    """Name of each branch in a forward by the uuid of its conditioning, in the order of its rows."""
-    if options.get("context_window") is not None or not options.get("uuids"):
-        return None
-    names = options.get(BRANCHES, _PLAIN_CFG)
-    found = {key: names[index] for key, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)}
-    return found if len(found) == len(options["uuids"]) else None
-
-
-@dataclass(frozen=True)
-class CachedBlock:
-    """A replacement of one block: runs it (or what replaced it before), or lets the tokens through."""
-
-    cache: BlockCache
-    first: bool
-    last: bool
-    inner: Callable | None
-
-    def __call__(self, args: dict, extra: dict) -> dict:
-        options = args["transformer_options"]
-        if self.first:
-            options[_CALL] = _begin(self.cache, args)
-        call = options[_CALL]
-        if call is None or call.compute:
-            out = self.inner(args, extra) if self.inner is not None else extra["original_block"](args)
-        else:
-            out = {"img": args["img"]}
-        if self.last and call is not None:
-            out = {**out, "img": _end(self.cache, call, out["img"], options)}
-            del options[_CALL]
-        return out
-
-
-@torch.compiler.disable
-def _begin(cache: BlockCache, args: dict) -> _Call | None:
-    return cache.begin(args)
-
-
-@torch.compiler.disable
-def _end(cache: BlockCache, call: _Call, after: torch.Tensor, options: dict) -> torch.Tensor:
-    return cache.end(call, after, options)

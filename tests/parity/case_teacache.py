@@ -115,7 +115,8 @@ def _ours(run: Run, tally: Tally, model):
 
 def _counting(run: Run, model):
     """The reference's cache: one state for the whole generation, its slots counted over all calls."""
-    from infinitetalk.host.step_cache import BlockCache, by_embedding, install
+    from infinitetalk.host.block_cache import BlockCache, install
+    from infinitetalk.host.step_cache import by_embedding
 
     rule, calls = TeaCache(run.config["thresh"], POLYNOMIALS["480"]), iter(range(1000))
 
