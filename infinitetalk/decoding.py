@@ -134,7 +134,7 @@ def _unreadable(file: File, error: Exception) -> InputError:
 
 
 def _picture(container: av.container.InputContainer, file: File) -> av.video.stream.VideoStream:
-    streams = [stream for stream in container.streams.video if not int(stream.disposition or 0) & _ATTACHED]
+    streams = [stream for stream in container.streams.video if not stream.disposition.value & _ATTACHED]
     if not streams:
         raise InputError(
             f"{file.label} has no picture ({len(container.streams.audio)} audio streams, 0 video streams).",
@@ -161,7 +161,7 @@ class Look:
 
     width: int
     height: int
-    matrix: int | None
+    matrix: int
     colour_range: int
     turn: tuple[bool, bool, bool]
 
@@ -176,15 +176,16 @@ class Look:
                 f"{file.label}: its pixels have transparency (alpha, {kind.name}, {frame.width}x{frame.height}).",
                 "Flatten the transparency first: put the video on a background and save it without alpha.",
             )
-        if frame.color_trc in _HDR:
+        curve = stream.codec_context.color_trc
+        if curve in _HDR:
             raise InputError(
-                f"{file.label}: its colours are HDR ({_HDR[frame.color_trc]}, {kind.name}), the model knows SDR only.",
+                f"{file.label}: its colours are HDR ({_HDR[curve]}, {kind.name}), the model knows SDR only.",
                 "Convert it to SDR (BT.709) first; a phone has a switch for HDR video.",
             )
         full = frame.color_range == _JPEG or kind.is_rgb or kind.name.startswith("yuvj")
         unstated = not kind.is_rgb and _UNSTATED.get(frame.colorspace, frame.colorspace) == 2
         high = frame.width >= 1280 or frame.height > 576
-        matrix = (_ITU709 if high else _ITU601) if unstated else None  # None: as the frame states
+        matrix = (_ITU709 if high else _ITU601) if unstated else frame.colorspace
         return cls(frame.width, frame.height, matrix, _JPEG if full else _MPEG, _turn(frame, file))
 
     @property
@@ -201,6 +202,8 @@ class Look:
             height=max(1, round(self.height * scale)),
             format="rgb24",
             src_colorspace=self.matrix,
+            # Of RGB there is no other matrix; PyAV before 17 heeds a stated range only where the matrices differ.
+            dst_colorspace=_ITU601 if self.matrix == _ITU709 else _ITU709,
             src_color_range=self.colour_range,
             dst_color_range=_JPEG,
             interpolation=_SCALING if scale == 1.0 else _SHRINKING,

@@ -35,8 +35,9 @@ def write_clip(
 ) -> Path:
     """Encode uint8 [H, W, 3] pictures; times: their pts in `tick`s, evenly spaced at `rate` when not given.
 
-    options: codec, pixels (the format), rotation (degrees, counter-clockwise), stream (options of the encoder), tags
-    (of the stream), context (attributes of the encoder's context), sound (seconds of silence).
+    options: codec, pixels (the format), rotation (degrees, counter-clockwise), matrix (nine numbers), stream and
+    container (options of the encoder and the file), tags (of the stream), context (attributes of the encoder's
+    context), reformat (how the pixels are converted), sound (seconds of silence).
     """
     with av.open(str(path), "w", options=options.get("container", {})) as file:
         coder = {"preset": "ultrafast", "crf": "18"} if options.get("codec", "libx264") == "libx264" else {}
@@ -53,7 +54,7 @@ def write_clip(
         if "rotation" in options:
             stream.set_display_rotation(options["rotation"])
         if "matrix" in options:
-            stream.set_display_matrix(*options["matrix"])
+            stream.set_display_matrix(options["matrix"])
         sound = file.add_stream("aac", rate=16_000, layout="mono") if options.get("sound") else None
         for index, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

@@ -23,6 +23,7 @@ from .clips import NTSC, Numbered, number_of, numbered_picture, write_clip
 ROOT = Path(__file__).resolve().parents[2]
 MINUTES = 10
 MS = Fraction(1, 1000)
+ONE = 1 << 16  # in a display matrix
 
 
 def shown(times: list[Fraction], second: Fraction) -> int:
@@ -175,12 +176,14 @@ def names(picture: torch.Tensor) -> list[str]:
         ({"rotation": 90}, ["green", "grey", "red", "blue"]),
         ({"rotation": 180}, ["grey", "blue", "green", "red"]),
         ({"rotation": -90}, ["blue", "red", "grey", "green"]),
+        ({"matrix": (-ONE, 0, 0, 0, ONE, 0, 0, 0, ONE << 14)}, ["green", "red", "grey", "blue"]),  # a mirror
+        ({"matrix": (0, ONE, 0, ONE, 0, 0, 0, 0, ONE << 14)}, ["red", "blue", "green", "grey"]),  # and a turn
     ],
 )
 def test_a_turned_video_is_seen_as_players_show_it(tmp_path, options, wanted):
     source = VideoSource(write_clip(tmp_path / "v.mp4", [corners()] * 3, 25, **options))
     picture = source.frame(0.0)
-    size = (64, 96) if abs(options.get("rotation", 0)) == 90 else (96, 64)
+    size = (96, 64) if wanted[0] + wanted[1] in ("redgreen", "greenred", "greyblue") else (64, 96)
     assert (source.width, source.height) == size == (picture.shape[1], picture.shape[0])
     assert names(picture) == wanted
     assert next(source.frames(0.0, 1, longest=48)).shape == (size[1] // 2, size[0] // 2, 3)
@@ -203,6 +206,28 @@ def test_colours_come_back_from_eight_and_ten_bits_of_either_range_and_matrix(tm
     assert picture.dtype == torch.int32 and names(picture) == list(CORNERS)
     for name, (y, x) in zip(CORNERS, [(16, 24), (16, 72), (48, 24), (48, 72)], strict=True):
         assert (picture[y, x] - torch.tensor(CORNERS[name])).abs().max() <= 4, name
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec", "pixels", "size"),
+    [
+        ("mkv", "libx264rgb", "rgb24", (96, 64)),
+        ("avi", "mjpeg", "yuvj420p", (96, 64)),
+        ("mov", "prores_ks", "yuv422p10le", (96, 64)),
+        ("mp4", "libx264", "yuv420p", (96, 64)),  # nothing stated
+        ("mp4", "libx264", "yuv420p", (96, 600)),  # nothing stated, and high: BT.709
+    ],
+)
+def test_colours_of_other_pixels_and_of_files_that_state_nothing(tmp_path, ending, codec, pixels, size):
+    options = {"codec": codec, "pixels": pixels, "stream": {"qscale": "1"} if codec == "mjpeg" else {}}
+    if size[1] > 576:
+        options["reformat"] = {"dst_colorspace": "ITU709"}
+    elif codec == "mjpeg":
+        options["reformat"] = {"dst_color_range": "JPEG"}
+    picture = VideoSource(write_clip(tmp_path / f"v.{ending}", [corners(*size)] * 2, 25, **options)).frame(0.0).int()
+    for name, (y, x) in zip(CORNERS, [(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)], strict=True):
+        spot = picture[int(y * size[1]), int(x * size[0])]
+        assert (spot - torch.tensor(CORNERS[name])).abs().max() <= 5, (name, spot)
 
 
 def test_odd_sizes_are_read_alike_every_time(tmp_path):
