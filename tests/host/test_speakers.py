@@ -279,3 +279,21 @@ def test_features_of_any_voice_are_checked(machine, pair):
     narrow = replace(pair.voices[1], speech=pair.voices[1].speech[..., :7])
     with pytest.raises(InputError, match="12 layers of 7 channels"):
         check_features(machine.model, replace(pair, voices=(pair.voices[0], narrow)))
+
+
+def test_encoded_speech_can_be_encoded_again_between_silences(machine):
+    """With the encoder itself: a voice as it is comes out the same, silence is heard as zeros and is not zero."""
+    from infinitetalk.host.audio_encoder import Wav2VecEncoder, encode
+    from infinitetalk.speakers import Speaker, join
+
+    encoder = Wav2VecEncoder(str(machine.models / "audio_encoders" / "infinitetalk_small_wav2vec2"))
+    time = torch.arange(8_000) / 16_000
+    sound = {"waveform": (0.3 * torch.sin(2 * torch.pi * 200 * time))[None, None], "sample_rate": 16_000}
+    voice = encode(encoder, sound, None)
+    for before, again in zip((voice.speech, voice.silence), voice.encode(voice.wave), strict=True):
+        assert difference(before, again) == EXACT
+    (first, second, silent), waveform, rate = join([Speaker(voice), Speaker(voice), Speaker()], "add")
+    assert first.frames == second.frames == silent.frames == 25 and rate == 16_000
+    assert torch.equal(waveform, torch.cat((sound["waveform"], sound["waveform"]), dim=2))
+    assert difference(first.speech, second.speech) > 0.01 and silent.speech.abs().max() > 0.01
+    assert difference(silent.speech, voice.encode(torch.zeros(16_000))[0]) == EXACT
