@@ -21,6 +21,9 @@ from .soundtrack import Soundtrack
 
 FRAGMENT = 2 * FPS  # at most, frames between two key frames; each key frame begins a fragment
 PRESET = "fast"
+# x264's macroblock tree reads memory that nobody wrote when the width is no multiple of 128 pixels: the same
+# frames then give other bits from run to run.
+REPEATABLE = "mbtree=0"
 _ROUNDING = 0x4 | 0x40000  # swscale's bicubic chroma, accurately rounded: its default tints by up to 0.6 of 255
 _YUV = {
     "format": "yuv420p",
@@ -44,7 +47,8 @@ class Encoder:
         # flush_packets: every fragment goes to the disk when it is whole, not when a buffer is full
         self.container = av.open(str(path), "w", format="mp4", options={"movflags": flags, "flush_packets": "1"})
         self.container.metadata.update(metadata)
-        self.stream = self.container.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": PRESET})
+        options = {"crf": str(crf), "preset": PRESET, "x264-params": REPEATABLE}
+        self.stream = self.container.add_stream("libx264", rate=FPS, options=options)
         self.stream.width, self.stream.height = size
         self.stream.pix_fmt = "yuv420p"
         context = self.stream.codec_context
