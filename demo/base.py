@@ -8,6 +8,8 @@ from pathlib import Path
 
 from infinitetalk_cli import server
 
+from .draw_more import draw
+
 ASSETS = Path(__file__).resolve().parent / "assets"
 
 
@@ -25,9 +27,10 @@ def copy_tree(source: Path, target: Path) -> None:
 
 
 def make_base(base: Path, models: Path) -> Path:
-    """A base folder with this pack, the files of `models`, and the demonstration's picture and speech as inputs."""
+    """A base folder with this pack, the files of `models`, and the sample pictures, video and speech as inputs."""
     server.make_base(base)
     copy_tree(models, base / "models")
     for asset in ("face.png", "speech.flac"):
         shutil.copyfile(ASSETS / asset, base / "input" / asset)
+    draw(base / "input")
     return base

@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from infinitetalk.config import FPS
+from infinitetalk.settings import CURVE_SUFFIX
 
 from .arguments import SIZES
 from .job import Job, Person
@@ -26,7 +27,7 @@ TITLES = {
     SPEECH: "Audio encoder",
 }
 PREFIX = "InfiniteTalk/cli"
-TEACACHE = 0.2
+TEACACHE, MAGCACHE = 0.2, 0.06  # thresholds: the reference's, and the middle of what the node advises
 APG = {"apg_momentum": -0.75, "apg_norm_threshold": 55.0}
 
 
@@ -188,9 +189,13 @@ def set_cache(prompt: Prompt, options: Namespace) -> None:
         threshold = TEACACHE if options.teacache_thresh is None else options.teacache_thresh
         inputs = {"kind": "teacache", "threshold": threshold, "coefficients": SIZES[options.size].removesuffix("p")}
     elif options.magcache:
-        inputs = {"kind": "magcache", "curve": options.magcache}
+        inputs = {"kind": "magcache", "threshold": MAGCACHE, "curve": curve_file(options.magcache)}
     elif options.calibrate:
-        inputs = {"kind": "calibrate", "curve": options.calibrate}
+        inputs = {"kind": "calibrate", "threshold": 0.0, "curve": curve_file(options.calibrate)}
     else:
         return
     inputs_of(prompt, "Sampler")["cache"] = [add_node(prompt, "InfiniteTalkStepCache", "Step cache", **inputs), 0]
+
+
+def curve_file(name: str) -> str:
+    return name if name.endswith(CURVE_SUFFIX) else name + CURVE_SUFFIX

@@ -62,7 +62,10 @@ def read_job(path: Path, with_prompt: bool = True) -> Job:
     except (OSError, ValueError) as error:
         raise InputError(f"--input_json: {path} cannot be read as JSON ({error}).", "Correct the file.") from error
     if not isinstance(data, dict):
-        raise InputError(f"--input_json: {path} is not one object, it is {kind(data)}.", f"Write one object with {', '.join(KEYS[:3])}.")
+        raise InputError(
+            f"--input_json: {path} is not one object, it is {kind(data)}.",
+            f"Write one object with {', '.join(KEYS[:3])}.",
+        )
     if "tts_audio" in data:
         raise InputError(
             "tts_audio: there is no speech synthesis.", "Record the speech and name its file in cond_audio."

@@ -76,8 +76,11 @@ class Editor:
         self.page.evaluate(SET, [node_type, values])
 
     def prompt(self) -> dict:
-        """What Run would send: the workflow in API format."""
-        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        """What Run would send: the workflow in API format, without the input the editor invents for Load Video."""
+        prompt = self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        for entry in prompt.values():
+            entry["inputs"].pop("video-preview", None)
+        return prompt
 
     def press_run(self) -> None:
         self.page.get_by_test_id("queue-button").click()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from demo import small_model
 from demo.base import ASSETS
 from demo.commands import fit_speech
 from infinitetalk_cli.server import PACK
-from tests.host.server import changed, read_video
+from tests.host.server import changed, node_of, read_video
 
 FOLDER = PACK / "workflows"
 NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
@@ -60,6 +64,20 @@ def value_problem(value: object, kind: str | list, options: dict) -> str | None:
     return None
 
 
+def grown(known: dict, name: str) -> list | None:
+    """The description of an input; of an input that grows, such as speakers.speaker0, that of its template."""
+    group, _, member = name.partition(".")
+    if not member:
+        return known.get(name)
+    if group not in known or not known[group][0].startswith("COMFY_AUTOGROW"):
+        return None
+    template = known[group][1]["template"]
+    number = member.removeprefix(template["prefix"])
+    if not number.isdigit() or int(number) >= template["max"]:
+        return None
+    return next(spec for part in template["input"].values() for spec in part.values())
+
+
 def problems(prompt: dict, nodes: dict) -> list[str]:
     """Everything in a workflow in API format that does not fit the nodes, one line each."""
     found = []
@@ -69,13 +87,15 @@ def problems(prompt: dict, nodes: dict) -> list[str]:
             found.append(f"{node}: there is no node {entry['class_type']}")
             continue
         known = inputs_of(info)
-        absent = [name for name in info["input"].get("required", {}) if name not in entry["inputs"]]
+        given = {name.split(".")[0] for name in entry["inputs"]}
+        absent = [name for name in info["input"].get("required", {}) if name not in given]
         found += [f"{node}.{name}: missing" for name in absent]
         for name, value in entry["inputs"].items():
-            if name not in known:
+            spec = grown(known, name)
+            if spec is None:
                 found.append(f"{node}.{name}: no such input")
                 continue
-            kind, options = known[name][0], (known[name] + [{}])[1]
+            kind, options = spec[0], (spec + [{}])[1]
             if isinstance(value, list):
                 problem = link_problem(prompt, nodes, value, kind)
             else:
@@ -86,7 +106,7 @@ def problems(prompt: dict, nodes: dict) -> list[str]:
 
 def widgets(node: dict, info: dict) -> dict:
     """The widget values of a graph's node by name. The editor writes them in the order of the schema."""
-    values, found = iter(node["widgets_values"]), {}
+    values, found = iter(node.get("widgets_values", [])), {}
     for name, (kind, *options) in inputs_of(info).items():
         if kind == "COMBO" or isinstance(kind, list) or kind in PYTHON_TYPE:
             found[name] = next(values)
@@ -184,29 +204,92 @@ def test_nodes_of_the_graph_do_not_overlap(name):
             assert apart_x or apart_y, f"nodes {node} and {other} overlap"
 
 
-def test_graph_tells_where_every_model_file_comes_from():
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "infinitetalk_small"])
+def test_graph_tells_where_every_model_file_comes_from(name):
     """The editor offers missing files for download by these entries, and the note lists them for people."""
-    graph = graph_of("infinitetalk_image_to_video")
+    graph = graph_of(name)
     notes = "".join(node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote")
     files = 0
     for node in graph["nodes"]:
-        names = [value for value in node["widgets_values"] if str(value).endswith(MODEL_FILE)]
+        names = [value for value in node.get("widgets_values", []) if str(value).endswith(MODEL_FILE)]
         assert [model["name"] for model in node["properties"].get("models", [])] == names
         for model in node["properties"].get("models", []):
             files += 1
             assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith("/" + model["name"])
             assert f"| {model['directory']} | [{model['name']}]({model['url']}) |" in notes
-    assert files == 7
+    assert files >= 6
 
 
-def test_small_workflow_speaks_the_speech_in_two_windows(server, tmp_path):
+# ---------------------------------------------------------------- runs
+
+SMALL = {
+    "InfiniteTalkLoadModel": {"model": Path(small_model.DIT).name, "adapter": Path(small_model.ADAPTER).name},
+    "VAELoader": {"vae_name": Path(small_model.VAE).name},
+    "AudioEncoderLoader": {"audio_encoder": Path(small_model.WAV2VEC_FOLDER).name},
+    "LoraLoaderModelOnly": {"lora_name": "small_lora.safetensors"},
+    "LoadAudio": {"audio": "workflow.wav"},
+}
+SHORT = {
+    "InfiniteTalkReference": {"size": "custom", "width": 96, "height": 64, "window_frames": 17},
+    "InfiniteTalkVideoReference": {"size": "custom", "width": 96, "height": 64},
+    "InfiniteTalkSchedule": {"steps": 1},
+    "InfiniteTalkSampler": {"frames_per_window": 17},
+}
+ENCODERS = ("CLIPLoader", "CLIPTextEncode", "ConditioningZeroOut", "CLIPVisionLoader")  # no small ones exist
+
+
+def for_small_model(prompt: dict) -> dict:
+    """A workflow with the small model's files, the smallest sizes, and its embeddings in place of what it has not."""
+    embeds = {"class_type": "InfiniteTalkLoadEmbeds", "inputs": {"embeds": Path(small_model.EMBEDS).name}}
+    gone = {node for node, entry in prompt.items() if entry["class_type"] in ENCODERS}
+    outputs = {"positive": ["900", 0], "negative": ["900", 1], "clip_vision": ["900", 2]}
+    for entry in prompt.values():
+        entry["inputs"].update({**SMALL.get(entry["class_type"], {}), **SHORT.get(entry["class_type"], {})})
+        for name, value in list(entry["inputs"].items()):
+            if isinstance(value, list) and value[0] in gone and name in outputs:
+                entry["inputs"].pop(name)
+                entry["inputs"]["clip_vision_output" if name == "clip_vision" else name] = outputs[name]
+        if entry["class_type"] == "AudioEncoderLoader":
+            entry["class_type"] = "InfiniteTalkLoadAudioEncoder"
+            entry["inputs"].pop("audio_encoder_name")
+    return {**{node: entry for node, entry in prompt.items() if node not in gone}, "900": embeds}
+
+
+@pytest.fixture(scope="module")
+def lora(server) -> None:
+    """A LoRA of the published layout for one layer of the small model, in the server's models."""
+    key = "diffusion_model.blocks.0.self_attn.q"
+    sizes = {"lora_down": (2, small_model.DIM), "lora_up": (small_model.DIM, 2)}
+    generator = torch.Generator().manual_seed(0)
+    tensors = {f"{key}.{part}.weight": torch.randn(size, generator=generator) for part, size in sizes.items()}
+    (server.base / "models" / "loras").mkdir(exist_ok=True)
+    save_file(tensors, server.base / "models" / "loras" / SMALL["LoraLoaderModelOnly"]["lora_name"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_workflow_speaks_the_speech_in_two_windows(server, lora, tmp_path, name):
+    """On the small model: as many frames as speech, of the size asked for, with the original sound."""
     speech = fit_speech(ASSETS / "speech.flac", 0.96, server.base / "input" / "workflow.wav")
-    prompt = changed(server.workflow(), "LoadAudio", audio=speech.name)
-    prompt = changed(prompt, "InfiniteTalkReference", width=96, height=64, window_frames=17)
-    prompt = changed(prompt, "InfiniteTalkSchedule", steps=1)
-    prompt = changed(prompt, "InfiniteTalkSampler", frames_per_window=17)
-    frames, sound = read_video(server.video(server.queue(prompt), tmp_path))
-    assert frames.shape == (24, 64, 96, 3)
-    original = read_wave(speech)
+    history = server.queue(for_small_model(server.workflow(name)))
+    frames, sound = read_video(server.video(history, tmp_path))
+    voices = 2 if name == "infinitetalk_two_speakers" else 1  # one after the other
+    assert frames.shape == (24 * voices, 64, 96, 3)
+    original = np.tile(read_wave(speech), voices)
     assert 0 <= sound.shape[1] - len(original) < 1024  # AAC comes in packets of 1024 samples
     assert np.corrcoef(sound[0, : len(original)], original)[0, 1] > 0.95
+
+
+def test_dubbing_follows_the_source_and_a_cut(server, tmp_path):
+    """With a scene's cut the second window starts afresh from the source's own frame there."""
+    fit_speech(ASSETS / "speech.flac", 1.6, server.base / "input" / "workflow.wav")
+    prompt = for_small_model(server.workflow("infinitetalk_video_dubbing"))
+    video = node_of(prompt, "LoadVideo")
+    scenes = {"video": [video, 0], "detector": "all", "threshold": 0.0, "min_seconds": 0.5}
+    prompt["901"] = {"class_type": "InfiniteTalkScenes", "inputs": scenes}
+    prompt["902"] = {"class_type": "PreviewAny", "inputs": {"source": ["901", 1]}}
+    prompt = changed(prompt, "InfiniteTalkSampler", scenes=["901", 0], color_correction=0.0)
+    history = server.queue(prompt)
+    frames, _ = read_video(server.video(history, tmp_path))
+    assert frames.shape == (40, 64, 96, 3)
+    table = history["outputs"]["902"]["text"][0]
+    assert "1.00" in table and len(table.splitlines()) >= 2  # frame 30 of 29.97 a second
