@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from infinitetalk.config import InputError
+from infinitetalk.encoder import Encoder
 from infinitetalk.video import VideoWriter, encode_frames, to_uint8
 
 from .reading import click_at, numbered, read
@@ -187,6 +188,7 @@ if os.name == "posix":  # Windows has no file size limit to fill a disk with
 import resource, sys
 import numpy
 from infinitetalk.config import InputError
+from infinitetalk.encoder import Encoder
 from infinitetalk.video import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
 writer = VideoWriter(sys.argv[1], 128, 128)
@@ -213,6 +215,7 @@ except InputError as error:
 import os, resource, sys
 import numpy, torch
 from infinitetalk.config import InputError
+from infinitetalk.encoder import Encoder
 from infinitetalk.video import VideoWriter
 def write(path, limit=None):
     writer = VideoWriter(path, 96, 96, (torch.rand(1, 1, 76_800) - 0.5, 16_000))
@@ -244,6 +247,7 @@ write(sys.argv[1], int(size * float(sys.argv[2])))
 import resource, sys
 import numpy
 from infinitetalk.config import InputError
+from infinitetalk.encoder import Encoder
 from infinitetalk.video import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 writer = VideoWriter(sys.argv[1], 128, 128)
@@ -333,10 +337,13 @@ def test_the_same_frames_give_the_same_file(tmp_path):
     blocks = torch.rand(8, 8, 3, generator=random).repeat_interleave(8, 0).repeat_interleave(8, 1)
     moving = torch.stack([blocks.roll(2 * n, 1) / 2 + torch.rand(64, 64, 3, generator=random) / 6 for n in range(13)])
     frames = to_uint8(moving)
-    files = set()
+    files, path = set(), tmp_path / "v.mp4"
     for attempt in range(25):
-        junk = [np.random.default_rng(attempt).integers(0, 255, 5000 + attempt * 13 + n) for n in range(20)]
+        junk = [np.random.default_rng(n).integers(0, 255, 5000 + attempt * 13, np.uint8) for n in range(20)]
         del junk  # what is freed here is what an encoder that reads too far would find
-        path = tmp_path / f"{attempt}.mp4"
-        files.add(write(path, frames).read_bytes())
+        encoder = Encoder(path, (64, 64), None, 17, {})
+        encoder.write(frames.numpy())
+        encoder.close()
+        files.add(path.read_bytes())
+        path.unlink()
     assert len(files) == 1
