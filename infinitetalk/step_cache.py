@@ -157,7 +157,7 @@ class Tally:
     def curve(self) -> dict[str, tuple[float, ...]]:
         """The measured curve: for each branch that ran in every step, the mean ratio of each step (1 in the first)."""
         found = {}
-        for branch, steps in self.ratios.items():
+        for branch, steps in sorted(self.ratios.items()):
             if set(steps) == set(range(1, self.steps)):
                 means = (sum(steps[step]) / len(steps[step]) for step in range(1, self.steps))
                 found[branch] = (1.0, *means)
