@@ -185,7 +185,10 @@ def frames_of(files, prompt: dict, tmp_path) -> np.ndarray:
 
 def test_the_templates_loaders_make_a_video(files, tmp_path):
     """Each of them matters: another LoRA strength and another voice give another picture."""
+    before = len(files.log)
     heard = frames_of(files, graph(), tmp_path)
+    complaints = [line for line in files.log[before:].splitlines() if "not loaded" in line or "missing" in line]
+    assert complaints == []  # every weight of the LoRA and of the encoder found its place
     stronger, other = graph(), graph()
     stronger["lora"]["inputs"]["strength_model"] = 20.0
     other["sound"]["inputs"]["audio"] = "interop_2.wav"
