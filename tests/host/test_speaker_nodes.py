@@ -82,7 +82,7 @@ def test_a_conversation_from_start_to_end(server, graph, tmp_path):
     assert seconds(server, history, tmp_path) == pytest.approx(0.8)
     shown = picture(server, history)
     assert shown.shape == (*SIZE, 3)
-    left, middle, right = shown[48:80, 24:56], shown[48:80, 76:84], shown[48:80, 104:136]
+    left, middle, right = shown[48:80, 24:56], shown[48:80, 84:92], shown[48:80, 104:136]
     assert middle.mean() < 0.7 * min(left.mean(), right.mean())  # the background is dark
     assert (left[..., 0] - left[..., 2]).mean() > 60 > 40 - (right[..., 2] - right[..., 0]).mean()
 
