@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import InputError
-from .settings import GuidanceConfig
+from .settings import CacheConfig, GuidanceConfig
 
 FPS = 25  # output frames per second; the audio features have the same rate
 SAMPLE_RATE = 16_000  # what wav2vec2 hears, Hz
@@ -89,6 +89,7 @@ class StreamConfig:
     colour_reference: str = "first"
     source_strength: float = 1.0
     cuts: tuple[int, ...] = ()
+    cache: CacheConfig | None = None
 
     def __post_init__(self):
         if not 0.0 <= self.colour <= 1.0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import folder_paths
@@ -20,12 +20,14 @@ from ..disk import check_writable, discard, publish
 from ..reference import Reference
 from ..regions import check_regions
 from ..schedule import last_steps
+from ..step_cache import Tally
 from ..stream import Stages, stream
 from ..timeline import Window, plan, video_frames
 from ..video import VideoWriter, expected_bytes
 from .conditioning import check_features
 from .denoise import Denoiser, Inputs
 from .progress import RunProgress
+from .step_cache import check_cache, finish_cache, with_cache
 from .vae import WanVae, check_vae
 from .video_reference import References
 
@@ -52,8 +54,9 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
     check_run(inputs, config)
     windows = plan(features.frames, config.window, config.mode, config.seed, config.cuts)
     path = _temp_path(reference, video_frames(windows))
-    steps = len(last_steps(inputs.sigmas, config.source_strength)) - 1
-    progress = RunProgress(inputs.model, windows, steps, node_id)
+    progress = RunProgress(inputs.model, windows, _steps(inputs, config), node_id)
+    tally = Tally()
+    cached = replace(inputs, model=with_cache(inputs.model, config.cache, tally))
     references = References(reference)
     following = dict(zip(windows, [*windows[1:], None], strict=True))
 
@@ -61,7 +64,7 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
         progress.step(window, step, predicted)
         references.prepare(following[window])
 
-    denoiser = Denoiser(inputs, config, references, report)
+    denoiser = Denoiser(cached, config, references, report)
     writer = VideoWriter(path, reference.width, reference.height, (features.waveform, features.sample_rate))
     done = 0
     try:
@@ -69,7 +72,7 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
             writer.add(finished.frames)
             done += 1
             progress.finished(finished.window, finished.frames)
-        path, saved = writer.finish(), ""
+        path, saved = writer.finish(), finish_cache(config.cache, tally)
     except BaseException:
         # Cancel is a BaseException of the host; out of memory or a full disk must not lose frames either.
         _keep(writer, done, len(windows), progress)
@@ -77,7 +80,7 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
     finally:
         references.close()
     progress.say(f"{done} windows, {video_frames(windows)} frames. {saved}".strip())
-    return Rendered(path, 0, saved)
+    return Rendered(path, tally.skipped, saved)
 
 
 def make_stages(denoiser: Denoiser, vae: WanVae) -> Stages:
@@ -104,16 +107,14 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
     check_regions(inputs.features, inputs.reference)
     inputs.reference.conditioning(config.window.frames)
     check_vae(inputs.vae)
-    if config.source_strength < 1.0 and inputs.reference.still:
-        raise InputError(
-            f"source_strength: {config.source_strength} starts from a source video, and the reference is a picture.",
-            "Set source_strength to 1, or use InfiniteTalk Video Reference.",
-        )
+    if inputs.reference.still:
+        _check_still(config)
     if inputs.sigmas.ndim != 1 or len(inputs.sigmas) < 2 or not torch.isfinite(inputs.sigmas).all():
         raise InputError(
             f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step in plain numbers.",
             "Connect InfiniteTalk Schedule, or a scheduler with 1 or more steps and denoise above 0.",
         )
+    check_cache(inputs.model, config.cache, config.guidance, _steps(inputs, config))
     for name, conditioning in (("positive", inputs.positive), ("negative", inputs.negative)):
         if not conditioning:
             raise InputError(f"{name}: the conditioning is empty.", "Connect a CLIP Text Encode.")
@@ -124,6 +125,26 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
                     f"{name}: the text embeddings are {embedding.shape[-1]} wide, the model takes {wanted}.",
                     "Encode the prompt with umt5_xxl (Load CLIP, type wan).",
                 )
+
+
+def _steps(inputs: Inputs, config: StreamConfig) -> int:
+    """Sampling steps of a window."""
+    return len(last_steps(inputs.sigmas, config.source_strength)) - 1
+
+
+def _check_still(config: StreamConfig) -> None:
+    """Refuse what only a source video can give."""
+    remedy = "use InfiniteTalk Video Reference."
+    if config.source_strength < 1.0:
+        raise InputError(
+            f"source_strength: {config.source_strength} starts from a source video, and the reference is a picture.",
+            f"Set source_strength to 1, or {remedy}",
+        )
+    if config.cuts:
+        raise InputError(
+            f"scenes: {len(config.cuts)} cuts of a source video are given, and the reference is a picture.",
+            f"Disconnect scenes, or {remedy}",
+        )
 
 
 def _temp_path(reference: Reference, frames: int) -> Path:
