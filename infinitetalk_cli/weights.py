@@ -133,7 +133,7 @@ class Weights:
         if role.marks and not has_role(names, role):
             quanto = any(name.endswith("._data") for name in names)
             what = "a quanto file of the reference" if quanto else "another kind of file"
-            raise InputError(f"{role.flag}: {path} is {what}.", f"Give a {role.label} that ComfyUI loads. {README}.")
+            raise InputError(f"{role.flag}: {path} is {what}.", f"Give the {role.label} as ComfyUI loads it. {README}.")
         if path.is_dir() and not (path / SETTINGS).is_file():
             raise InputError(f"{role.flag}: {path} has no {SETTINGS}.", "Give the whole chinese-wav2vec2-base folder.")
         path = path.absolute()

@@ -292,4 +292,4 @@ def test_dubbing_follows_the_source_and_a_cut(server, tmp_path):
     frames, _ = read_video(server.video(history, tmp_path))
     assert frames.shape == (40, 64, 96, 3)
     table = history["outputs"]["902"]["text"][0]
-    assert "1.00" in table and len(table.splitlines()) >= 2  # frame 30 of 29.97 a second
+    assert "2 scenes" in table and "1.04" in table  # the cut is at 30 / 29.97 s, first seen in frame 26 of 25 a second

@@ -1,0 +1,211 @@
+"""The command line end to end on the small model: the reference's JSON, on a running ComfyUI and on its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo import small_model
+from demo.base import ASSETS
+from demo.commands import fit_speech
+from infinitetalk_cli.__main__ import main
+from infinitetalk_cli.client import Client, HostError
+from infinitetalk_cli.server import PACK
+from tests.host.server import node_of, read_video
+
+FILES = [
+    "--dit_path", Path(small_model.DIT).name, "--infinitetalk_dir", Path(small_model.ADAPTER).name,
+    "--wav2vec_dir", Path(small_model.WAV2VEC_FOLDER).name, "--embeds", Path(small_model.EMBEDS).name,
+    "--set", f"VAE.vae_name={Path(small_model.VAE).name}",
+]  # fmt: skip
+SMALL = ["--set", "Reference.size=custom", "--set", "Reference.width=96", "--set", "Reference.height=64"]
+QUICK = ["--sample_steps", "1", "--frame_num", "17"]
+SECONDS = 0.96  # 24 frames: two windows
+
+
+@pytest.fixture
+def folder(server, tmp_path, monkeypatch) -> Path:
+    """The current folder, with a voice of 24 frames, one of 15, and the sample pictures and video."""
+    monkeypatch.chdir(tmp_path)
+    fit_speech(ASSETS / "speech.flac", SECONDS, tmp_path / "a.wav")
+    fit_speech(ASSETS / "speech.flac", 0.6, tmp_path / "b.wav")
+    for name in ("face.png", "face.mp4", "two_faces.png"):
+        shutil.copy(server.base / "input" / name, tmp_path)
+    return tmp_path
+
+
+def job(folder: Path, source: str, *voices: str | None, **more) -> list[str]:
+    persons = {f"person{number}": voice for number, voice in enumerate(voices, 1)}
+    data = {"prompt": "A man is talking", "cond_video": source, "cond_audio": persons, **more}
+    (folder / "job.json").write_text(json.dumps(data))
+    return ["--input_json", "job.json"]
+
+
+def last_prompt(server) -> dict:
+    """The workflow that the server has run last."""
+    return max(server.get("/history").values(), key=lambda entry: entry["prompt"][0])["prompt"][2]
+
+
+def test_one_picture_and_one_voice(server, folder, capsys):
+    arguments = [*job(folder, "face.png", "a.wav"), "--server", server.url, *FILES, *SMALL, *QUICK]
+    assert main([*arguments, "--mode", "streaming", "--save_file", "res", "--use_teacache", "--use_apg"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "res.mp4" and "Sampler" in err
+    frames, sound = read_video(folder / "res.mp4")
+    assert frames.shape == (24, 64, 96, 3) and np.abs(sound).max() > 0.05
+    prompt = last_prompt(server)
+    assert prompt[node_of(prompt, "InfiniteTalkStepCache")]["inputs"]["kind"] == "teacache"
+    assert prompt[node_of(prompt, "InfiniteTalkGuidance")]["inputs"]["apg"] is True
+    assert prompt[node_of(prompt, "InfiniteTalkSampler")]["inputs"]["frames_per_window"] == 17
+
+
+def test_clip_is_one_window_and_max_frame_num_a_limit(server, folder, capsys):
+    arguments = [*job(folder, "face.png", "a.wav"), "--server", server.url, *FILES, *SMALL, *QUICK]
+    assert main([*arguments, "--save_file", "clip.mp4"]) == 0
+    assert len(read_video(folder / "clip.mp4")[0]) == 17
+    assert main([*arguments, "--mode", "streaming", "--max_frame_num", "20", "--save_file", "short"]) == 0
+    assert len(read_video(folder / "short.mp4")[0]) == 20
+
+
+def test_a_video_with_its_cuts_from_its_own_pictures_and_another_soundtrack(server, folder, capsys):
+    """The voice is taken from a video file, and the soundtrack of the result from yet another."""
+    music = fit_speech(ASSETS / "speech.flac", 3, folder / "music.wav")
+    subprocess.run(
+        [sys.executable, "-c", SOUND_VIDEO, "face.mp4", "a.wav", "talk.mkv"], check=True, timeout=60, cwd=folder
+    )
+    arguments = [*job(folder, "face.mp4", "talk.mkv", video_audio=music.name), "--server", server.url, *FILES]
+    flags = ["--mode", "streaming", "--scene_seg", "--use_sdedit", "0.6", "--sample_steps", "2", "--frame_num", "17"]
+    assert main([*arguments, *SMALL, *flags, "--save_file", "dubbed"]) == 0
+    frames, sound = read_video(folder / "dubbed.mp4")
+    assert frames.shape == (24, 64, 96, 3) and sound.shape[1] >= SECONDS * 22050
+    inputs = last_prompt(server)[node_of(last_prompt(server), "InfiniteTalkSampler")]["inputs"]
+    assert inputs["source_strength"] == 0.6 and inputs["scenes"]
+
+
+SOUND_VIDEO = """
+import sys, av
+video, sound, out = sys.argv[1:]
+with av.open(video) as v, av.open(sound) as s, av.open(out, "w") as target:
+    picture = target.add_stream_from_template(v.streams.video[0])
+    voice = target.add_stream("aac", rate=s.streams.audio[0].rate)
+    for packet in v.demux(v.streams.video[0]):
+        if packet.dts is not None:
+            packet.stream = picture
+            target.mux(packet)
+    for frame in s.decode(audio=0):
+        target.mux(voice.encode(frame))
+    target.mux(voice.encode())
+"""
+
+
+def test_two_persons_one_after_the_other_in_their_boxes(server, folder, capsys):
+    """The boxes count rows with x, as the reference does: the first person is left, not above."""
+    boxes = {"person1": [0, 0, 512, 480], "person2": [0, 540, 512, 1024]}
+    arguments = job(folder, "two_faces.png", "a.wav", "b.wav", audio_type="add", bbox=boxes)
+    arguments += ["--server", server.url, *FILES, *SMALL, *QUICK, "--mode", "streaming", "--save_file", "two"]
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert len(read_video(folder / "two.mp4")[0]) == 24 + 15
+    prompt = last_prompt(server)
+    found = [entry["inputs"]["box"] for entry in prompt.values() if entry["class_type"] == "InfiniteTalkSpeaker"]
+    assert found == ["0, 0, 480, 512", "540, 0, 484, 512"]
+    assert main([*arguments, "--max_frame_num", "30"]) == 0  # the second has 6 frames left
+    assert len(read_video(folder / "two.mp4")[0]) == 30
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem", "remedy"),
+    [
+        (["--scene_seg"], "--scene_seg: cond_video is a picture", "Give a video"),
+        (["--use_sdedit"], "--use_sdedit: cond_video is a picture", "Give a video"),
+        (["--save_file", "no/res"], "--save_file: there is no folder no", "Make it"),
+        (["--dit_path", "absent.safetensors"], "base model: the ComfyUI at http", "Put it there"),
+        (["--lora_dir", "absent.safetensors"], "LoRA: the ComfyUI at http", "It has: "),
+        (
+            ["--set", "Sampler.nothing=1"],
+            "--set: InfiniteTalkSampler (node 15) has no input 'nothing'",
+            "It has: model",
+        ),
+        (["--set", "Nobody.seed=1"], "--set: the workflow has no node 'Nobody'", "It has: 1 (Model)"),
+    ],
+)
+def test_what_cannot_work_is_told_in_two_lines(server, folder, capsys, flags, problem, remedy):
+    before = len(server.get("/history"))
+    assert main([*job(folder, "face.png", "a.wav"), "--server", server.url, *FILES, *SMALL, *QUICK, *flags]) == 2
+    out, err = capsys.readouterr()
+    *_, first, second = err.splitlines()
+    assert out == "" and first.startswith(problem) and remedy in second
+    assert len(server.get("/history")) == before
+
+
+def test_a_host_that_is_not_there_or_lacks_the_pack(folder, capsys):
+    arguments = [*job(folder, "face.png", "a.wav"), *FILES]
+    assert main([*arguments, "--server", "http://127.0.0.1:9"]) == 1
+    assert "No ComfyUI answers at http://127.0.0.1:9" in capsys.readouterr().err
+    assert main([*arguments, "--comfyui", str(folder)]) == 2
+    assert "holds no ComfyUI" in capsys.readouterr().err
+
+
+def test_ctrl_c_cancels_the_run_at_the_host(server, folder):
+    arguments = job(folder, "face.png", "a.wav") + ["--server", server.url, *FILES, "--size", "infinitetalk-720"]
+    command = [sys.executable, "-m", "infinitetalk_cli", *arguments, "--mode", "streaming"]
+    environment = {**os.environ, "PYTHONPATH": str(PACK)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not server.get("/queue")["queue_running"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read().splitlines()[-1] == "Cancelled."
+    deadline = time.monotonic() + 60
+    while server.get("/queue")["queue_running"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    queue = server.get("/queue")
+    assert not queue["queue_running"] and not queue["queue_pending"]
+
+
+def own_files(small_models: Path) -> list[str]:
+    files = [
+        "--ckpt_dir", small_models, "--infinitetalk_dir", small_models / small_model.ADAPTER,
+        "--wav2vec_dir", small_models / small_model.WAV2VEC_FOLDER, "--embeds", small_models / small_model.EMBEDS,
+    ]  # fmt: skip
+    return [str(part) for part in files]
+
+
+def test_ctrl_c_leaves_the_finished_windows_of_a_comfyui_of_its_own(comfyui, small_models, folder):
+    fit_speech(ASSETS / "speech.flac", 120, folder / "long.wav")
+    arguments = [*job(folder, "face.png", "long.wav"), "--comfyui", str(comfyui), *own_files(small_models), *SMALL]
+    flags = [*QUICK, "--mode", "streaming", "--max_frame_num", "3000", "--save_file", "long"]
+    command = [sys.executable, "-m", "infinitetalk_cli", *arguments, *flags]
+    environment = {**os.environ, "PYTHONPATH": str(PACK)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        address = next(line for line in process.stderr if line.startswith("ComfyUI: ")).split()[1].rstrip(",")
+        client = Client(address)
+        while not client.get("/queue")["queue_running"]:
+            time.sleep(0.1)
+        time.sleep(8)  # a few windows
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130
+        said = process.stderr.read()
+    assert "The finished windows are in long_unfinished_1.mp4" in said
+    frames, sound = read_video(folder / "long_unfinished_1.mp4")
+    assert 17 <= len(frames) < 3000 and sound.size
+    with pytest.raises(HostError):
+        client.get("/queue")
+
+
+def test_a_comfyui_of_its_own_takes_the_files_from_where_they_lie(comfyui, small_models, folder, capsys):
+    models = comfyui / "models"
+    before = sorted(path for path in models.rglob("*") if path.is_file())
+    arguments = [*job(folder, "face.png", "a.wav"), "--comfyui", str(comfyui), *own_files(small_models)]
+    assert main([*arguments, *SMALL, *QUICK, "--save_file", "own"]) == 0, capsys.readouterr().err
+    assert len(read_video(folder / "own.mp4")[0]) == 17
+    assert sorted(path for path in models.rglob("*") if path.is_file()) == before
