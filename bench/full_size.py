@@ -1,8 +1,9 @@
 """The published sizes with random weights on this machine's GPU: seconds per step and window, and peak memory.
 
-python3 dev.py bench full_size [--steps 2] [--text 5] [--audio 4]
+python3 dev.py bench full_size [--steps 2] [--text 5] [--audio 4] [--speakers 1] [--video]
 Two windows of 81 frames at 640x640, from the Sampler node's own code: Wan2.1 I2V 14B and the adapter in bf16, the
-Wan VAE at its real width. Pictures are noise. `--tiny` runs the same on a CPU at toy sizes, to try the harness.
+Wan VAE at its real width. Pictures are noise. --speakers: so many, in equal columns; --video: a source video is the
+reference, encoded for every window. `--tiny` runs the same on a CPU at toy sizes, to try the harness.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .stream import Clock
 
 FULL = {"dim": 5120, "layers": 40, "ffn": 13824, "vae": 96, "pixels": 640, "frames": 81}
 OVERHEAD = 1.08  # the audio attention is 5 % of a block by its arithmetic
+OVERLAPPING = ("waiting for the reference",)  # the VAE's time is in it
 TINY = {"dim": 256, "layers": 2, "ffn": 256, "vae": 8, "pixels": 64, "frames": 9}
 
 
@@ -68,6 +70,33 @@ def build(size: dict, steps: int):
     return Inputs(model, vae, *texts, features, reference, sampler, flow_sigmas(steps, 7.0))
 
 
+def with_speakers(inputs, count: int):
+    """The same inputs with `count` voices in equal columns."""
+    import torch
+
+    from infinitetalk.regions import Canvas, assign
+    from infinitetalk.speakers import Speakers
+
+    if count == 1:
+        return inputs
+    voice, size = inputs.features, inputs.reference.source
+    voices = tuple(replace(voice, speech=torch.randn_like(voice.speech)) for _ in range(count))
+    regions, _ = assign([None] * count, [f"speaker {n + 1}" for n in range(count)], Canvas(size, size))
+    return replace(inputs, features=Speakers(voices, regions, voice.waveform, voice.sample_rate))
+
+
+def with_video(inputs):
+    """The same inputs with a moving source of the reference's size, and the fixed CLIP features."""
+    import torch
+
+    from infinitetalk.host.reference import make_video_reference
+    from infinitetalk.source import PictureSource
+
+    source = PictureSource(torch.rand(8, *inputs.reference.source, 3), 1.0)
+    video = make_video_reference(source, inputs.vae, inputs.reference.source, inputs.reference.clip)
+    return replace(inputs, reference=video)
+
+
 def plain_seconds(inputs, size: dict, steps: int, clock: Clock) -> float:
     """Seconds of one branch of one step of the same model without the adapter, sampled by the host alone."""
     import comfy.samplers
@@ -76,10 +105,12 @@ def plain_seconds(inputs, size: dict, steps: int, clock: Clock) -> float:
 
     from infinitetalk.host.attach import detach
     from infinitetalk.reference import latent_shape
+    from infinitetalk.timeline import Window
 
-    latent = inputs.reference.latent
+    reference = inputs.reference.at(Window(0, 0, size["frames"], 0, 0, 0))
+    latent = reference.latent
     mask = torch.ones(1, 1, *latent.shape[2:])
-    given = {"concat_latent_image": latent, "concat_mask": mask, "clip_vision_output": inputs.reference.clip}
+    given = {"concat_latent_image": latent, "concat_mask": mask, "clip_vision_output": reference.clip}
     conds = [[[text[0][0], given]] for text in (inputs.positive, inputs.negative)]
     model = detach(inputs.model)
     model.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, "bench")
@@ -101,7 +132,7 @@ def timed_model(inputs, clock: Clock) -> list:
     """Time every model call, VAE call, colour correction and audio projection of a run; the calls' shapes."""
     from comfy.patcher_extension import WrappersMP
 
-    from infinitetalk.host import denoise, run, vae
+    from infinitetalk.host import denoise, run, vae, video_reference
 
     calls = []
 
@@ -114,6 +145,9 @@ def timed_model(inputs, clock: Clock) -> list:
     vae.WanVae.decode = clock.around("VAE", vae.WanVae.decode)
     run.match_colour = clock.around("colour", run.match_colour)
     denoise.window_tokens = clock.around("audio", denoise.window_tokens)
+    waiting = video_reference.References
+    waiting.at = clock.around("waiting for the reference", waiting.at)
+    waiting.settle = clock.around("waiting for the reference", waiting.settle)
     return calls
 
 
@@ -122,6 +156,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--text", type=float, default=5.0)
     parser.add_argument("--audio", type=float, default=4.0)
+    parser.add_argument("--speakers", type=int, default=1)
+    parser.add_argument("--video", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     size = TINY if options.tiny else FULL
@@ -138,7 +174,8 @@ def main() -> int:
         return 1
     report, clock = Report("full_size"), Clock(synchronize=not options.tiny)
     with torch.inference_mode():  # as the host runs nodes
-        inputs = build(size, options.steps)
+        inputs = with_speakers(build(size, options.steps), options.speakers)
+        inputs = with_video(inputs) if options.video else inputs
     calls = timed_model(inputs, clock)
     guidance = GuidanceConfig(options.text, options.audio)
     config = StreamConfig(WindowConfig(size["frames"], 9 if size["frames"] > 9 else 5), guidance)
@@ -152,7 +189,7 @@ def main() -> int:
             print(f"{name} run: {path.stat().st_size / 1e6:.1f} MB of mp4, {len(calls)} model calls of {set(calls)}")
             for part, seconds in sorted(clock.seconds.items()):
                 report.figure(f"{part}, per window", seconds / 2, "s")
-            rest = whole - sum(clock.seconds.values())
+            rest = whole - sum(seconds for part, seconds in clock.seconds.items() if part not in OVERLAPPING)
             report.figure("rest, per window", rest / 2, "s")
             report.figure("whole window", whole / 2, "s")
         branch = clock.seconds["DiT"] / (2 * options.steps * len(guidance.branches(options.steps)))
