@@ -9,6 +9,7 @@ Memory: one residual [B, tokens, width] in the model's dtype for each branch, un
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import folder_paths
 from comfy.patcher_extension import WrappersMP
 
 from ..cache_curve import MEASURE_AGAIN, Curve, read_curve, write_curve
+from ..disk import check_writable
 from ..errors import InputError
 from ..settings import CacheConfig, GuidanceConfig
 from ..step_cache import POLYNOMIALS, WARM_UP, MagCache, Tally, TeaCache
@@ -48,6 +50,8 @@ def check_cache(model, config: CacheConfig | None, guidance: GuidanceConfig, ste
     if config is None:
         return
     _refuse_other_caches(model.model_options)
+    if config.kind == "calibrate":
+        check_writable(_target(config).parent)
     curve = _curve(model, config)
     missing = [name for name in guidance.branches(steps) if curve is not None and name not in curve.branches]
     if missing:
@@ -58,7 +62,10 @@ def check_cache(model, config: CacheConfig | None, guidance: GuidanceConfig, ste
 
 
 def finish_cache(config: CacheConfig | None, tally: Tally) -> str:
-    """After the last window: write the measured curve, and say in one line what the cache did ("" without one)."""
+    """After the last window: write the measured curve, and say in one line what the cache did ("" without one).
+
+    A disk that refuses the curve is no error here, only said in the line and in the log.
+    """
     if config is None:
         return ""
     total = tally.computed + tally.skipped
@@ -66,14 +73,22 @@ def finish_cache(config: CacheConfig | None, tally: Tally) -> str:
         branches = tally.curve()
         if not branches:
             return f"no curve was measured: no branch ran in all {tally.steps} steps, or there were fewer than 2"
-        path = Path(folder_paths.get_folder_paths(FOLDER)[0], config.curve)
-        write_curve(path, Curve(tally.model, tally.sigmas, branches))
+        path = _target(config)
+        try:
+            write_curve(path, Curve(tally.model, tally.sigmas, branches))
+        except InputError as error:  # the video is finished; it must not be lost for a curve
+            logging.warning("InfiniteTalk: the curve could not be written: %s", error)
+            return f"the curve could not be written: {error.problem}"
         return f"curve of {tally.steps} steps for {', '.join(branches)} written to {path}"
     line = f"{tally.skipped} of {total} forwards skipped ({100 * tally.skipped / max(1, total):.0f} %)"
     if tally.windowed:
         return f"{line}; {tally.windowed} ran in context windows, which are not cached"
     reason = "" if tally.skipped else _why_never(config, tally.steps)
     return f"{line}; {reason}" if reason else line
+
+
+def _target(config: CacheConfig) -> Path:
+    return Path(folder_paths.get_folder_paths(FOLDER)[0], config.curve)
 
 
 def _why_never(config: CacheConfig, steps: int) -> str:

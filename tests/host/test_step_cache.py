@@ -392,3 +392,17 @@ def test_a_run_too_short_to_measure_says_so(machine, curves):
     machine.sample(cached(machine, calibrate, tally), THREE, steps=1)
     assert finish_cache(calibrate, tally).startswith("no curve was measured")
     assert not (curves / "short.magcache.json").exists()
+
+
+def test_a_folder_that_takes_no_curve_is_refused_early_and_loses_no_video_late(machine, tmp_path, monkeypatch):
+    import folder_paths
+
+    from infinitetalk.host.step_cache import check_cache, finish_cache
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "infinitetalk", ([str(tmp_path / "file")], {".json"}))
+    calibrate, tally = CacheConfig("calibrate", curve=CURVE), Tally()
+    with pytest.raises(InputError, match="cannot be written"):
+        check_cache(machine.model, calibrate, THREE, STEPS)
+    machine.sample(cached(machine, calibrate, tally), THREE, steps=2)
+    assert finish_cache(calibrate, tally).startswith("the curve could not be written: ")
