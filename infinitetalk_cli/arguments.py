@@ -60,8 +60,8 @@ RANGES = {
     "sample_text_guide_scale": (0, 100),
     "sample_audio_guide_scale": (0, 100),
     "teacache_thresh": (0, 10),
-    "apg_momentum": (-10, 10),
-    "apg_norm_threshold": (0, 10_000),
+    "apg_momentum": (-0.99, 0.99),
+    "apg_norm_threshold": (0.01, 100_000),
     "color_correction_strength": (0, 1),
     "use_sdedit": (0.01, 1),
 }
