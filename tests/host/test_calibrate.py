@@ -1,0 +1,99 @@
+"""Curves measured on the real host, what MagCache makes of them, and what the cache says at the end of a run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from infinitetalk.config import InputError
+from infinitetalk.settings import CacheConfig, GuidanceConfig
+from infinitetalk.step_cache import Tally
+from tests.host.caches import CURVE, EAGER, NEVER, STEPS, THREE, block_rows, cached, curves  # noqa: F401  # a fixture
+from tests.host.test_compose import EXACT, ROUNDING, difference
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+@pytest.fixture(autouse=True)
+def as_the_host_runs_nodes():
+    with torch.inference_mode():
+        yield
+
+
+def test_reports(machine):
+    from infinitetalk.host.step_cache import finish_cache
+
+    assert finish_cache(None, Tally()) == ""
+    assert finish_cache(EAGER, Tally(84, 36, steps=40)) == "36 of 120 forwards skipped (30 %)"
+    tally = Tally()
+    machine.sample(cached(machine, CacheConfig(threshold=0.3), tally), THREE, steps=4)
+    line = finish_cache(CacheConfig(threshold=0.3), tally)
+    assert line == "0 of 12 forwards skipped (0 %); the first 5 steps are always computed and this run has 4"
+    assert finish_cache(NEVER, Tally(30, 0, steps=10)).endswith("threshold 0 was always exceeded")
+
+
+def test_calibrating_writes_the_curve_that_magcache_reads(machine, curves):  # noqa: F811
+    from infinitetalk.cache_curve import read_curve
+    from infinitetalk.host.step_cache import check_cache, finish_cache
+
+    full = machine.sample(guidance=THREE, steps=STEPS)
+    calibrate, tally = CacheConfig("calibrate", curve=CURVE), Tally()
+    assert difference(full, machine.sample(cached(machine, calibrate, tally), THREE, steps=STEPS)) == EXACT
+    machine.sample(cached(machine, calibrate, tally), THREE, seed=8, steps=STEPS)
+    assert (tally.computed, tally.skipped) == (60, 0)
+    assert "curve of 10 steps for cond, drop_text, uncond written to" in finish_cache(calibrate, tally)
+    curve = read_curve(curves / CURVE)
+    assert set(curve.branches) == {"cond", "drop_text", "uncond"} and curve.steps == STEPS
+    assert len(set(curve.branches.values())) == 3
+
+    used = CacheConfig("magcache", 5.0, curve=CURVE, max_skips=2, retention=0.2)
+    check_cache(machine.model, used, THREE, STEPS)
+    tally = Tally()
+    with block_rows(machine) as rows:
+        out = machine.sample(cached(machine, used, tally), THREE, steps=STEPS)
+    # steps 0 and 1, then two skipped after each computed one: 4, 7
+    assert rows[0] == [3] * 4 and (tally.computed, tally.skipped) == (12, 18)
+    assert difference(out, full) > ROUNDING
+    other = Tally()
+    machine.sample(cached(machine, used, other), THREE, steps=6)  # the curve fits other numbers of steps
+    assert other.skipped > 0
+
+    with pytest.raises(InputError, match="has no branch drop_audio, only cond"):
+        check_cache(machine.model, used, GuidanceConfig(1.0, 2.0), STEPS)
+
+
+def test_the_curve_of_another_model_is_refused(machine, curves):  # noqa: F811
+    from infinitetalk.cache_curve import Curve, write_curve
+    from infinitetalk.host.step_cache import check_cache
+
+    used = CacheConfig("magcache", curve="other.magcache.json")
+    with pytest.raises(InputError, match="does not exist"):
+        check_cache(machine.model, used, THREE, STEPS)
+    write_curve(curves / "other.magcache.json", Curve("40 blocks of width 5120", (1.0, 0.0), {"cond": (1.0,)}))
+    with pytest.raises(InputError, match="was measured on 40 blocks of width 5120, the model is"):
+        check_cache(machine.model, used, THREE, STEPS)
+    with pytest.raises(InputError, match="was measured on"):
+        cached(machine, used)
+
+
+def test_a_run_too_short_to_measure_says_so(machine, curves):  # noqa: F811
+    from infinitetalk.host.step_cache import finish_cache
+
+    calibrate, tally = CacheConfig("calibrate", curve="short.magcache.json"), Tally()
+    machine.sample(cached(machine, calibrate, tally), THREE, steps=1)
+    assert finish_cache(calibrate, tally).startswith("no curve was measured")
+    assert not (curves / "short.magcache.json").exists()
+
+
+def test_a_folder_that_takes_no_curve_is_refused_early_and_loses_no_video_late(machine, tmp_path, monkeypatch):
+    import folder_paths
+
+    from infinitetalk.host.step_cache import check_cache, finish_cache
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "infinitetalk", ([str(tmp_path / "file")], {".json"}))
+    calibrate, tally = CacheConfig("calibrate", curve=CURVE), Tally()
+    with pytest.raises(InputError, match="cannot be written"):
+        check_cache(machine.model, calibrate, THREE, STEPS)
+    machine.sample(cached(machine, calibrate, tally), THREE, steps=2)
+    assert finish_cache(calibrate, tally).startswith("the curve could not be written: ")
