@@ -90,4 +90,13 @@ def put(client: Client, file: Path) -> str:
     with open(file, "rb") as data:
         while block := data.read(1 << 20):
             digest.update(block)
-    return client.upload(file, f"{digest.hexdigest()[:12]}_{file.name}")
+    try:
+        return client.upload(file, f"{digest.hexdigest()[:12]}_{file.name}")
+    except HostError as error:
+        if "answered 413" not in str(error):
+            raise
+        megabytes = file.stat().st_size / 2**20
+        raise InputError(
+            f"{file}: {megabytes:.0f} MB are more than the ComfyUI at {client.url} takes.",
+            "Start it with a higher --max-upload-size, or give --comfyui DIR instead of --server.",
+        ) from error

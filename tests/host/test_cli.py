@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from demo import small_model
 from demo.base import ASSETS
@@ -121,6 +123,23 @@ def test_two_persons_one_after_the_other_in_their_boxes(server, folder, capsys):
     assert len(read_video(folder / "two.mp4")[0]) == 30
 
 
+def test_a_curve_is_calibrated_and_then_skips(server, folder, capsys):
+    arguments = [*job(folder, "face.png", "b.wav"), "--server", server.url, *FILES, *SMALL, "--frame_num", "17"]
+    assert main([*arguments, "--sample_steps", "6", "--save_file", "a", "--calibrate", "cli"]) == 0
+    assert (server.base / "models" / "infinitetalk" / "cli.magcache.json").is_file()
+    loose = ["--set", "Step cache.threshold=10", "--set", "Step cache.retention=0"]
+    assert main([*arguments, "--sample_steps", "6", "--save_file", "b", "--magcache", "cli", *loose]) == 0
+    first, second = (read_video(folder / f"{name}.mp4")[0].astype(float) for name in "ab")
+    assert first.shape == second.shape and np.abs(first - second).mean() > 0
+
+
+def test_a_file_too_large_for_the_host_is_told(server, folder, capsys):
+    with open(folder / "large.wav", "wb") as file:
+        file.truncate(101 * 2**20)  # the host's limit is 100 MB
+    assert main([*job(folder, "face.png", "large.wav"), "--server", server.url, *FILES]) == 2
+    assert "large.wav: 101 MB are more than the ComfyUI" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "problem", "remedy"),
     [
@@ -203,9 +222,14 @@ def test_ctrl_c_leaves_the_finished_windows_of_a_comfyui_of_its_own(comfyui, sma
 
 
 def test_a_comfyui_of_its_own_takes_the_files_from_where_they_lie(comfyui, small_models, folder, capsys):
-    models = comfyui / "models"
-    before = sorted(path for path in models.rglob("*") if path.is_file())
-    arguments = [*job(folder, "face.png", "a.wav"), "--comfyui", str(comfyui), *own_files(small_models)]
+    """Also the pickled VAE of the reference's own folder; nothing is written into the ComfyUI's models."""
+    wan = folder / "Wan2.1-I2V-14B-480P"
+    wan.mkdir()
+    shutil.copy(small_models / small_model.DIT, wan / "i2v.safetensors")
+    torch.save(load_file(small_models / small_model.VAE), wan / "Wan2.1_VAE.pth")
+    before = sorted(path for path in (comfyui / "models").rglob("*") if path.is_file())
+    _, _, *others = own_files(small_models)
+    arguments = [*job(folder, "face.png", "a.wav"), "--comfyui", str(comfyui), "--ckpt_dir", str(wan), *others]
     assert main([*arguments, *SMALL, *QUICK, "--save_file", "own"]) == 0, capsys.readouterr().err
     assert len(read_video(folder / "own.mp4")[0]) == 17
-    assert sorted(path for path in models.rglob("*") if path.is_file()) == before
+    assert sorted(path for path in (comfyui / "models").rglob("*") if path.is_file()) == before
