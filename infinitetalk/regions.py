@@ -70,10 +70,10 @@ def read_boxes(value: object, number: int = 1) -> Box:
         boxes = boxes[0]
     if not isinstance(boxes, Sequence) or not all(isinstance(box, Mapping) for box in boxes):
         raise InputError(f"boxes: {type(value).__name__} holds no boxes.", "Connect a BOUNDING_BOX.")
-    if number > len(boxes):
+    if not 1 <= number <= len(boxes):
         raise InputError(
             f"boxes: box {number} is wanted, {len(boxes)} were found on the picture.",
-            "Lower box_number, or give a mask or a box string instead.",
+            "Set box_number to one of them, counted from 1, or give a mask or a box string instead.",
         )
     box = boxes[number - 1]
     try:

@@ -94,7 +94,7 @@ class InfiniteTalkSpeaker(io.ComfyNode):
                 "Connect InfiniteTalk Audio Encode, not InfiniteTalk Speakers.",
             )
         region = next(iter(regions.values()), None)
-        return io.NodeOutput(Speaker(features, region, name.strip(), start if start >= 0 else None))
+        return io.NodeOutput(Speaker(features, region, name.strip(), None if start == BY_ORDER else start))
 
 
 class InfiniteTalkSpeakers(io.ComfyNode):

@@ -73,6 +73,13 @@ def test_what_holds_no_box_is_refused(value):
         read_boxes(value)
 
 
+@pytest.mark.parametrize("number", [0, -1, 3])
+def test_a_box_that_is_not_in_the_list_is_refused(number):
+    boxes = [{"x": n, "y": 0, "width": 1, "height": 1} for n in range(2)]
+    with pytest.raises(InputError, match=rf"boxes: box {number} is wanted, 2 were found.*\n.*box_number"):
+        read_boxes(boxes, number)
+
+
 def test_the_references_numbers_select_rows_with_x():
     box = reference_box([30.7, 10.2, 190.9, 120.6])
     mask = box_mask(box, (300, 200))
