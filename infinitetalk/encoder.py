@@ -21,7 +21,7 @@ from .soundtrack import Soundtrack
 
 FRAGMENT = 2 * FPS  # at most, frames between two key frames; each key frame begins a fragment
 PRESET = "fast"
-# x264's macroblock tree reads memory that nobody wrote when the width is no multiple of 128 pixels: the same
+# x264's macroblock tree reads memory that nobody wrote at some widths (448 pixels for one, not 640): the same
 # frames then give other bits from run to run.
 REPEATABLE = "mbtree=0"
 _ROUNDING = 0x4 | 0x40000  # swscale's bicubic chroma, accurately rounded: its default tints by up to 0.6 of 255

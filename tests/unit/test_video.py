@@ -332,7 +332,7 @@ def test_an_interrupted_batch_leaves_no_file(tmp_path):
 
 
 def test_the_same_frames_give_the_same_file(tmp_path):
-    """At a width that is no multiple of 128 pixels too, where x264's defaults read memory that nobody wrote."""
+    """At a width, too, where x264's defaults read memory that nobody wrote."""
     random = torch.Generator().manual_seed(1)
     blocks = torch.rand(8, 8, 3, generator=random).repeat_interleave(8, 0).repeat_interleave(8, 1)
     moving = torch.stack([blocks.roll(2 * n, 1) / 2 + torch.rand(64, 64, 3, generator=random) / 6 for n in range(13)])
