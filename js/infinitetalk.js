@@ -1,13 +1,13 @@
 /**
  * Shows a failed check of this pack as a toast: the input and its numbers as headline, the remedy below.
  *
- * The host's own panel says only that the node threw an error. Contract with infinitetalk/config.py: an InputError's
+ * The host's own panel says only that the node threw an error. Contract with infinitetalk/errors.py: an InputError's
  * text is two lines. Knows no node and changes nothing on the graph.
  */
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-const INPUT_ERROR = ".infinitetalk.config.InputError"; // the end of the exception's module-qualified name
+const INPUT_ERROR = ".infinitetalk.errors.InputError"; // the end of the exception's module-qualified name
 
 function showInputError({ detail }) {
   if (!detail?.exception_type?.endsWith(INPUT_ERROR)) return;
