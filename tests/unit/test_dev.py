@@ -266,6 +266,6 @@ def test_registry_tool_accepts_the_pack_and_packs_what_users_need(tmp_path):
     comfy("node", "pack")
     packed = set(zipfile.ZipFile(clone / "node.zip").namelist())
     tracked = subprocess.run(["git", "ls-files"], cwd=clone, capture_output=True, text=True, check=True).stdout
-    wanted = ("__init__.py", "infinitetalk/", "infinitetalk_cli/", "js/", "locales/", "nodes/", "workflows/", "README.md", "CHANGELOG.md",
-              "LICENSE", "pyproject.toml", "requirements.txt")  # fmt: skip
+    wanted = ("__init__.py", "infinitetalk/", "infinitetalk_cli/", "js/", "locales/", "nodes/", "workflows/",
+              "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "requirements.txt")  # fmt: skip
     assert packed == {name for name in tracked.splitlines() if name.startswith(wanted)}
