@@ -14,7 +14,8 @@ from infinitetalk_cli.arguments import host_arguments, make_parser, parse
 HOST = ["--server", "http://127.0.0.1:8188"]
 # Of generate_infinitetalk.py.
 FLAGS = """task size frame_num max_frame_num ckpt_dir infinitetalk_dir quant_dir wav2vec_dir dit_path lora_dir
-lora_scale offload_model ulysses_size ring_size t5_fsdp t5_cpu dit_fsdp save_file audio_save_dir base_seed input_json motion_frame
+lora_scale offload_model ulysses_size ring_size t5_fsdp t5_cpu dit_fsdp save_file audio_save_dir base_seed input_json
+motion_frame
 mode sample_steps sample_shift sample_text_guide_scale sample_audio_guide_scale num_persistent_param_in_dit audio_mode
 use_teacache teacache_thresh use_apg apg_momentum apg_norm_threshold color_correction_strength scene_seg quant
 use_sdedit""".split()
