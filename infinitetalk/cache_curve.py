@@ -17,6 +17,7 @@ from pathlib import Path
 from .disk import discard, explained, publish
 from .errors import InputError
 
+SLACK = 1e-3  # of a sigma: one of the thousand training times
 MEASURE_AGAIN = "Measure it again with InfiniteTalk Step Cache's kind calibrate, or give another file."
 
 
@@ -32,15 +33,22 @@ class Curve:
     def steps(self) -> int:
         return len(self.sigmas) - 1
 
-    def resampled(self, steps: int) -> dict[str, tuple[float, ...]]:
-        """The ratios of a run with another number of steps: each step takes the nearest one's."""
-        return {name: tuple(resample(ratios, steps)) for name, ratios in self.branches.items()}
+    def at(self, sigmas: Sequence[float]) -> dict[str, tuple[float, ...]]:
+        """The ratios of a run with these sigmas, [steps + 1]: one a step, of the curve's step with the nearest sigma.
 
+        Of two equally near the earlier. The same schedule, or its last steps alone, gets its own ratios back. Another
+        number of steps with the same shift gets, to a step, what the public MagCache picks by position; another
+        shift gets what was measured at that noise and not at that place in the run. A ratio is the change of one
+        step of the curve: a run with fewer, longer steps changes at least as much where the curve runs one way, so
+        that the error is then underestimated, and with more steps overestimated.
+        """
+        own = self.sigmas[:-1]
+        nearest = [min(range(self.steps), key=lambda n, sigma=sigma: abs(own[n] - sigma)) for sigma in sigmas[:-1]]
+        return {name: tuple(ratios[n] for n in nearest) for name, ratios in self.branches.items()}
 
-def resample(values: Sequence[float], count: int) -> list[float]:
-    """`count` of `values`, evenly spaced from the first to the last, each the nearest one."""
-    scale = (len(values) - 1) / (count - 1) if count > 1 else 0.0
-    return [values[round(n * scale)] for n in range(count)]
+    def covers(self, sigmas: Sequence[float]) -> bool:
+        """Whether every step of a run with these sigmas, [steps + 1], lies between the curve's first and last sigma."""
+        return all(self.sigmas[-1] - SLACK <= sigma <= self.sigmas[0] + SLACK for sigma in sigmas[:-1])
 
 
 def write_curve(path: str | Path, curve: Curve) -> None:

@@ -16,10 +16,9 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from ..guidance import Apg, Project, combine, step_at, unchanged
 from ..settings import ApgConfig, GuidanceConfig, StepScales
-from .attach import AUDIO, KEY, MOTION, hold
+from .attach import APG_KEY, AUDIO, KEY, MOTION, hold
 
 BRANCHES = "infinitetalk_branches"  # in transformer_options: names of the conds that one step calls
-_APG = "infinitetalk_apg"  # its key among the wrappers too
 
 
 def with_guidance(model, config: GuidanceConfig):
@@ -29,10 +28,10 @@ def with_guidance(model, config: GuidanceConfig):
     """
     model = model.clone()
     model.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY)
-    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, _APG)
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, APG_KEY)
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, partial(_predict_noise, config))
     if config.apg is not None:
-        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _APG, partial(_fresh_sums, config.apg))
+        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, APG_KEY, partial(_fresh_sums, config.apg))
     return model
 
 
@@ -49,7 +48,7 @@ def _fresh_sums(config: ApgConfig, executor, *args, **kwargs):
     guider = executor.class_obj
     before = guider.model_options
     guider.model_options = comfy.model_patcher.create_model_options_clone(before)
-    guider.model_options.setdefault("transformer_options", {})[_APG] = Apg(config)
+    guider.model_options.setdefault("transformer_options", {})[APG_KEY] = Apg(config)
     try:
         return executor(*args, **kwargs)
     finally:
@@ -97,7 +96,7 @@ def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=Non
 
     if names == ("cond",):  # as the host does at cfg 1: the other prediction is zero and weighs nothing
         return blend(out[0], torch.zeros_like(out[0]), 1.0)
-    project = _projection(options.get(_APG), guider, x, timestep, out[0])
+    project = _projection(options.get(APG_KEY), guider, x, timestep, out[0])
     return combine(dict(zip(names, out, strict=True)), scales, blend, project)
 
 

@@ -54,7 +54,7 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
     check_run(inputs, config)
     windows = plan(features.frames, config.window, config.mode, config.seed, config.cuts)
     path = _temp_path(reference, video_frames(windows))
-    progress = RunProgress(inputs.model, windows, _steps(inputs, config), node_id)
+    progress = RunProgress(inputs.model, windows, len(_sigmas(inputs, config)) - 1, node_id)
     tally = Tally()
     cached = replace(inputs, model=with_cache(inputs.model, config.cache, tally))
     references = References(reference)
@@ -114,7 +114,7 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
             f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step in plain numbers.",
             "Connect InfiniteTalk Schedule, or a scheduler with 1 or more steps and denoise above 0.",
         )
-    check_cache(inputs.model, config.cache, config.guidance, _steps(inputs, config))
+    check_cache(inputs.model, config.cache, config.guidance, _sigmas(inputs, config))
     for name, conditioning in (("positive", inputs.positive), ("negative", inputs.negative)):
         if not conditioning:
             raise InputError(f"{name}: the conditioning is empty.", "Connect a CLIP Text Encode.")
@@ -127,9 +127,9 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
                 )
 
 
-def _steps(inputs: Inputs, config: StreamConfig) -> int:
-    """Sampling steps of a window."""
-    return len(last_steps(inputs.sigmas, config.source_strength)) - 1
+def _sigmas(inputs: Inputs, config: StreamConfig) -> torch.Tensor:
+    """Of the steps that a window samples."""
+    return last_steps(inputs.sigmas, config.source_strength)
 
 
 def _check_still(config: StreamConfig) -> None:

@@ -10,54 +10,84 @@ Memory: one residual [B, tokens, width] in the model's dtype for each branch, un
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 import comfy.model_patcher
 import folder_paths
+import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..cache_curve import MEASURE_AGAIN, Curve, read_curve, write_curve
+from ..cache_curve import MEASURE_AGAIN, SLACK, Curve, read_curve, write_curve
 from ..disk import check_writable
 from ..errors import InputError
 from ..settings import CacheConfig, GuidanceConfig
 from ..step_cache import POLYNOMIALS, WARM_UP, MagCache, Tally, TeaCache
+from .attach import CACHE_KEY
 from .block_cache import BlockCache, Decide, install
 from .guider import step_of
 from .loading import fingerprint
 
-KEY = "infinitetalk_cache"
 FOLDER = "infinitetalk"
 
 
 def with_cache(model, config: CacheConfig | None, tally: Tally):
-    """A clone of `model` that skips forwards by `config` and counts them in `tally`; `model` itself without one.
+    """A clone of `model` that skips forwards by `config` and counts them in `tally`; takes a cache of ours off first.
 
-    Raises InputError when another cache is on the model or the curve's file cannot be used.
+    Without a config and a cache to take off, `model` itself. Raises InputError when another cache is on the model
+    or the curve's file cannot be used; sampling raises it for sigmas or branches that the curve does not have.
     """
     if config is None:
-        return model
+        carried = model.get_wrappers(WrappersMP.OUTER_SAMPLE, CACHE_KEY)
+        return _without_cache(model) if carried else model
     _refuse_other_caches(model.model_options)
     curve = _curve(model, config)
-    model = model.clone()
-    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, partial(_outer_sample, config, curve, tally))
+    model = _without_cache(model)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, CACHE_KEY, partial(_outer_sample, config, curve, tally))
     return model
 
 
-def check_cache(model, config: CacheConfig | None, guidance: GuidanceConfig, steps: int) -> None:
-    """Everything about the cache that can be refused before sampling. Raises InputError."""
+def _without_cache(model):
+    model = model.clone()
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, CACHE_KEY)
+    return model
+
+
+def check_cache(model, config: CacheConfig | None, guidance: GuidanceConfig, sigmas: torch.Tensor | None) -> None:
+    """Everything about the cache that can be refused before sampling. Raises InputError.
+
+    sigmas: [steps + 1] of the steps that will run, or None when a sampler of the host's will choose them; the
+    curve is then asked about the branches of the first step only, and the sampling asks about the rest.
+    """
     if config is None:
         return
     _refuse_other_caches(model.model_options)
     if config.kind == "calibrate":
         check_writable(_target(config).parent)
     curve = _curve(model, config)
-    missing = [name for name in guidance.branches(steps) if curve is not None and name not in curve.branches]
+    if curve is None:
+        return
+    _check_branches(curve, config.curve, guidance.branches(1 if sigmas is None else len(sigmas) - 1))
+    if sigmas is not None:
+        _check_sigmas(curve, config.curve, sigmas.tolist())
+
+
+def _check_branches(curve: Curve, name: str, branches: Iterable[str]) -> None:
+    missing = [branch for branch in branches if branch not in curve.branches]
     if missing:
         raise InputError(
-            f"curve: {config.curve} has no branch {', '.join(missing)}, only {', '.join(curve.branches)}.",
+            f"curve: {name} has no branch {', '.join(missing)}, only {', '.join(curve.branches)}.",
             "Measure it with the same guidance scales: a text scale of 1 calls other branches.",
+        )
+
+
+def _check_sigmas(curve: Curve, name: str, sigmas: Sequence[float]) -> None:
+    if not curve.covers(sigmas):
+        raise InputError(
+            f"curve: {name} was measured at sigmas {curve.sigmas[0]:.4g} to {curve.sigmas[-1]:.4g}, "
+            f"this run's steps are at {sigmas[0]:.4g} to {sigmas[-2]:.4g}.",
+            "Measure it in a whole run (all steps, source_strength 1), or give another file.",
         )
 
 
@@ -79,7 +109,8 @@ def finish_cache(config: CacheConfig | None, tally: Tally) -> str:
         except InputError as error:  # the video is finished; it must not be lost for a curve
             logging.warning("InfiniteTalk: the curve could not be written: %s", error)
             return f"the curve could not be written: {error.problem}"
-        return f"curve of {tally.steps} steps for {', '.join(branches)} written to {path}"
+        part = "" if tally.sigmas[0] >= 1.0 - SLACK else f"; only for runs from sigma {tally.sigmas[0]:.4g} on"
+        return f"curve of {tally.steps} steps for {', '.join(branches)} written to {path}{part}"
     line = f"{tally.skipped} of {total} forwards skipped ({100 * tally.skipped / max(1, total):.0f} %)"
     if tally.windowed:
         return f"{line}; {tally.windowed} ran in context windows, which are not cached"
@@ -151,7 +182,9 @@ def _outer_sample(config: CacheConfig, curve: Curve | None, tally: Tally, execut
     _refuse_other_caches(before)
     tally.sigmas = tuple(args[3].tolist())
     tally.steps, tally.model = len(tally.sigmas) - 1, _label(guider.model_patcher)
-    cache = BlockCache(_decider(config, curve, tally.steps), tally, calibrate=config.kind == "calibrate")
+    if curve is not None:
+        _check_sigmas(curve, config.curve, tally.sigmas)
+    cache = BlockCache(_decider(config, curve, tally.sigmas), tally, calibrate=config.kind == "calibrate")
     guider.model_options = comfy.model_patcher.create_model_options_clone(before)
     blocks = guider.model_patcher.get_model_object("diffusion_model").blocks
     install(guider.model_options["transformer_options"], len(blocks), cache)
@@ -162,13 +195,18 @@ def _outer_sample(config: CacheConfig, curve: Curve | None, tally: Tally, execut
         cache.residuals.clear()
 
 
-def _decider(config: CacheConfig, curve: Curve | None, steps: int) -> Decide:
+def _decider(config: CacheConfig, curve: Curve | None, sigmas: Sequence[float]) -> Decide:
     """A fresh rule, asked in the terms of the host."""
     if config.kind == "teacache":
         return by_embedding(TeaCache(config.threshold, POLYNOMIALS[config.coefficients]))
     if config.kind == "magcache":
-        rule = MagCache(curve.resampled(steps), config.threshold, config.max_skips, config.retention)
-        return lambda branches, e0, options: rule.decide(branches, step_of(options["sigmas"], options)[0])
+        rule = MagCache(curve.at(sigmas), config.threshold, config.max_skips, config.retention)
+
+        def decide(branches: dict[Hashable, str], e0: torch.Tensor, options: dict) -> bool:
+            _check_branches(curve, config.curve, branches.values())
+            return rule.decide(branches, step_of(options["sigmas"], options)[0])
+
+        return decide
     return lambda branches, e0, options: True
 
 

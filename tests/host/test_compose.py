@@ -86,6 +86,27 @@ def test_attaching_twice_replaces(machine, wanted):
     assert difference(wanted, machine.sample(attach(machine.model, machine.patch))) == EXACT
 
 
+def test_attaching_again_takes_every_wrapper_of_ours_away(machine, wanted):
+    from infinitetalk.host.attach import attach
+    from infinitetalk.host.guider import with_guidance
+    from infinitetalk.host.step_cache import with_cache
+    from infinitetalk.settings import ApgConfig, CacheConfig
+    from infinitetalk.step_cache import Tally
+
+    def ours(model) -> set[tuple[str, str]]:
+        keys = {(kind, key) for kind, wrappers in model.wrappers.items() for key in wrappers}
+        return {(kind, key) for kind, key in keys if "infinitetalk" in key}
+
+    tally = Tally()
+    worn = with_cache(with_guidance(machine.model, GuidanceConfig(apg=ApgConfig())), CacheConfig(), tally)
+    worn.add_wrapper_with_key("predict_noise", "another node's", lambda executor, *args: executor(*args))
+    again = attach(worn, machine.patch)
+    assert len(ours(worn)) == 5 and ours(again) == ours(machine.model)
+    assert again.get_wrappers("predict_noise", "another node's")
+    assert difference(wanted, machine.sample(again)) == EXACT
+    assert tally.computed == 0
+
+
 def test_ksampler_gives_what_our_guider_gives(machine):
     """The same wrapper guides both; KSampler's own cfg changes nothing."""
     import comfy.sample
