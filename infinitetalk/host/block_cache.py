@@ -56,7 +56,8 @@ class BlockCache:
         if branches is None:
             rows = len(options.get("uuids", ())) or 1
             self.tally.computed += rows
-            self.tally.windowed += rows
+            if options.get("context_window") is not None:
+                self.tally.windowed += rows
             return None
         call = _Call(branches, args["img"], self.decide(branches, args["vec"], options))
         if call.compute:
@@ -87,11 +88,16 @@ class BlockCache:
 
 
 def branches_of(options: dict) -> dict[Hashable, str] | None:
-    """Name of each branch in a forward by the uuid of its conditioning, in the order of its rows."""
+    """Name of each branch in a forward by its key, in the order of its rows; None when it cannot be cached.
+
+    The key is the uuid of the conditioning and the name: of a prompt for an area of the picture the host copies
+    the entry, uuid and all, to the other side.
+    """
     if options.get("context_window") is not None or not options.get("uuids"):
         return None
     names = options.get(BRANCHES, _PLAIN_CFG)
-    found = {key: names[index] for key, index in zip(options["uuids"], options["cond_or_uncond"], strict=True)}
+    called = [names[index] for index in options["cond_or_uncond"]]
+    found = {(key, name): name for key, name in zip(options["uuids"], called, strict=True)}
     return found if len(found) == len(options["uuids"]) else None
 
 

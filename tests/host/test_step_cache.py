@@ -65,6 +65,17 @@ def test_no_cache_is_the_model_itself(machine):
     assert with_cache(machine.model, None, Tally()) is machine.model
 
 
+def test_no_cache_takes_one_off_that_was_put_on_before(machine, full):
+    from infinitetalk.host.step_cache import with_cache
+
+    tally = Tally()
+    carrying = cached(machine, tally=tally)
+    assert difference(full, machine.sample(with_cache(carrying, None, Tally()), THREE, steps=STEPS)) == EXACT
+    assert (tally.computed, tally.skipped) == (0, 0)
+    machine.sample(carrying, THREE, steps=STEPS)  # and it is still on the model given
+    assert tally.skipped == 15
+
+
 def test_every_sampling_starts_afresh_and_leaves_nothing(machine, skipping, full):
     tally = Tally()
     model = cached(machine, tally=tally)
@@ -109,6 +120,42 @@ def test_branches_are_kept_apart_together_or_alone(machine, guidance):
     assert difference(together, alone) < ROUNDING
     for tally in tallies:
         assert (tally.computed, tally.skipped) == (5 * branches, 5 * branches)
+
+
+def area_prompt(machine) -> tuple[list, list]:
+    """(positive, negative) of the first window with a second prompt for one half of the picture."""
+    import node_helpers
+
+    positive, negative = machine.window()
+    height, width = machine.reference.latent.shape[-2:]
+    half = {"area": (3, height // 2, width, 0, 0, 0), "strength": 1.0}
+    return positive + node_helpers.conditioning_set_values(positive, half), negative
+
+
+def test_an_area_prompt_keeps_its_branches_apart(machine, monkeypatch):
+    """The host copies the area's entry, uuid and all, to the negative side; batched or not, all six are cached."""
+    import comfy.samplers
+
+    from infinitetalk.host.guider import make_guider
+    from infinitetalk.host.step_cache import finish_cache
+    from infinitetalk.schedule import flow_sigmas
+
+    def sample(tally):
+        guider = make_guider(cached(machine, tally=tally), *area_prompt(machine), THREE)
+        given = machine.noise(), machine.empty(), comfy.samplers.sampler_object("euler"), flow_sigmas(STEPS, 5.0)
+        with block_rows(machine) as rows:
+            return guider.sample(*given, seed=7), rows[0]
+
+    tallies = Tally(), Tally()
+    together, rows = sample(tallies[0])
+    assert rows == [3, 3] * 5
+    monkeypatch.setattr(machine.plain.model, "memory_required", lambda *args, **kwargs: float("inf"))
+    alone, rows = sample(tallies[1])
+    assert rows == [1] * 6 * 5
+    for tally in tallies:
+        assert (tally.computed, tally.skipped, tally.windowed) == (30, 30, 0)
+        assert finish_cache(EAGER, tally) == "30 of 60 forwards skipped (50 %)"
+    assert difference(together, alone) < ROUNDING
 
 
 def test_a_branch_that_joins_late_has_no_residual_yet(machine):
