@@ -66,7 +66,7 @@ class InfiniteTalkStepCache(io.ComfyNode):
                     tooltip="magcache: share of the steps at the start that is always computed.",
                 ),
             ],
-            outputs=[Cache.Output(display_name="cache", tooltip="For InfiniteTalk Sampler.")],
+            outputs=[Cache.Output(display_name="cache", tooltip="For InfiniteTalk Sampler or InfiniteTalk Window.")],
         )
 
     @classmethod

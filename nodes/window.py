@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..infinitetalk.config import StreamConfig, WindowConfig
 from ..infinitetalk.host.window import prepare_window
 from ..infinitetalk.settings import GuidanceConfig
-from .common import ALIASES, CATEGORY, Guidance, run_inputs, verdict, window_inputs
+from .common import ALIASES, CATEGORY, Cache, Guidance, run_inputs, verdict, window_inputs
 
 
 class InfiniteTalkWindow(io.ComfyNode):
@@ -33,6 +33,7 @@ class InfiniteTalkWindow(io.ComfyNode):
                     tooltip="Frames of the window before; the last motion_frames of them are continued. "
                     "Needed from window 1 on.",
                 ),
+                Cache.Input("cache", optional=True, tooltip="From InfiniteTalk Step Cache: skips model calls."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="For KSampler."),
@@ -63,8 +64,10 @@ class InfiniteTalkWindow(io.ComfyNode):
         motion_frames,
         guidance=None,
         previous_frames=None,
+        cache=None,
     ):
-        config = StreamConfig(WindowConfig(frames_per_window, motion_frames), guidance or GuidanceConfig())
+        window_config = WindowConfig(frames_per_window, motion_frames)
+        config = StreamConfig(window_config, guidance or GuidanceConfig(), cache=cache)
         return io.NodeOutput(
             *prepare_window((model, vae, positive, negative), features, reference, config, window, previous_frames)
         )

@@ -9,10 +9,12 @@ from ..config import InputError, StreamConfig
 from ..features import AudioFeatures
 from ..reference import Reference, latent_shape
 from ..regions import check_regions
+from ..step_cache import Tally
 from ..timeline import plan
 from .conditioning import Tokens, check_features, window_conditioning, window_tokens
 from .guider import make_guider, with_guidance
 from .prompts import for_window
+from .step_cache import check_cache, with_cache
 from .vae import WanVae
 from .video_reference import VideoReference
 
@@ -32,6 +34,7 @@ def prepare_window(
     model, vae, positive, negative = host
     check_features(model, features)
     check_regions(features, reference)
+    _check_cache(model, config)
     windows = plan(features.frames, config.window)
     if index >= len(windows):
         raise InputError(
@@ -47,6 +50,7 @@ def prepare_window(
     positive, negative = (for_window(text, window) for text in (positive, negative))
     positive, negative = window_conditioning(positive, negative, reference, motion, tokens)
     latent = torch.zeros(latent_shape(reference, window.frames), device=comfy.model_management.intermediate_device())
+    model = with_cache(model, config.cache, Tally())
     return (
         with_guidance(model, config.guidance),
         make_guider(model, positive, negative, config.guidance),
@@ -56,6 +60,15 @@ def prepare_window(
         window.motion,
         window.keep,
     )
+
+
+def _check_cache(model, config: StreamConfig) -> None:
+    if config.cache is not None and config.cache.kind == "calibrate":
+        raise InputError(
+            "cache: calibrate writes its curve at the end of a run, and a single window has none.",
+            "Calibrate with InfiniteTalk Sampler, or choose teacache or magcache.",
+        )
+    check_cache(model, config.cache, config.guidance, None)  # the sigmas are the sampler's
 
 
 def _motion(vae: WanVae, reference: Reference, frames: int, previous: torch.Tensor | None) -> torch.Tensor:

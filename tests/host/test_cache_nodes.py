@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from infinitetalk_cli.client import HostError
 from tests.host.server import changed
@@ -47,6 +49,39 @@ def test_calibrate_then_skip_by_the_curve(server, graph):
     plain = changed(graph, "InfiniteTalkGuidance", text_curve="", text_scale=1.0, apg=False)
     with pytest.raises(HostError, match="has no branch drop_audio, only cond, drop_text, uncond"):
         server.queue(plain)
+
+
+def test_ksampler_skips_by_the_windows_cache(server, graph):
+    graph["20"]["inputs"] |= {"kind": "calibrate", "curve": "window_test.magcache.json"}
+    server.queue(graph)
+    wired = {name: graph["12"]["inputs"][name] for name in ("model", "vae", "positive", "negative", "features")}
+    wired |= {name: graph["12"]["inputs"][name] for name in ("reference", "guidance", "cache")}
+    graph["12"] = {
+        "class_type": "InfiniteTalkWindow",
+        "inputs": wired | {"window": 0, "frames_per_window": 9, "motion_frames": 5},
+    }
+    graph["21"] = {
+        "class_type": "KSampler",
+        "inputs": {"model": ["12", 0], "positive": ["12", 2], "negative": ["12", 3], "latent_image": ["12", 4]}
+        | {"seed": 1, "steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0},
+    }
+    graph["22"] = {"class_type": "VAEDecode", "inputs": {"samples": ["21", 0], "vae": ["2", 0]}}
+    graph["23"] = {"class_type": "PreviewImage", "inputs": {"images": ["22", 0]}}
+    del graph["13"]
+    with pytest.raises(HostError, match="cache: calibrate writes its curve at the end of a run"):
+        server.queue(graph)
+
+    def last_frame(graph) -> bytes:
+        images = server.queue(graph)["outputs"]["23"]["images"]
+        assert len(images) == 9
+        return Image.open(io.BytesIO(server.view(images[-1]))).tobytes()
+
+    used = {"kind": "magcache", "max_skips": 4, "retention": 0.25}
+    skipping, nothing = (
+        last_frame(changed(graph, "InfiniteTalkStepCache", **used, threshold=threshold)) for threshold in (10.0, 0.0)
+    )
+    del graph["12"]["inputs"]["cache"]
+    assert last_frame(graph) == nothing != skipping
 
 
 def test_four_steps_are_too_few_for_teacache(server, graph):
