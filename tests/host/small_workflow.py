@@ -1,0 +1,39 @@
+"""Shipped workflows with the small model's files and the smallest sizes, so that they run anywhere in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from demo import small_model
+
+SMALL = {
+    "InfiniteTalkLoadModel": {"model": Path(small_model.DIT).name, "adapter": Path(small_model.ADAPTER).name},
+    "VAELoader": {"vae_name": Path(small_model.VAE).name},
+    "AudioEncoderLoader": {"audio_encoder": Path(small_model.WAV2VEC_FOLDER).name},
+    "LoraLoaderModelOnly": {"lora_name": "small_lora.safetensors"},
+    "LoadAudio": {"audio": "workflow.wav"},
+}
+SHORT = {
+    "InfiniteTalkReference": {"size": "custom", "width": 96, "height": 64, "window_frames": 17},
+    "InfiniteTalkVideoReference": {"size": "custom", "width": 96, "height": 64},
+    "InfiniteTalkSchedule": {"steps": 1},
+    "InfiniteTalkSampler": {"frames_per_window": 17},
+}
+ENCODERS = ("CLIPLoader", "CLIPTextEncode", "ConditioningZeroOut", "CLIPVisionLoader")  # no small ones exist
+
+
+def for_small_model(prompt: dict) -> dict:
+    """A workflow with the small model's files, the smallest sizes, and its embeddings in place of what it has not."""
+    embeds = {"class_type": "InfiniteTalkLoadEmbeds", "inputs": {"embeds": Path(small_model.EMBEDS).name}}
+    gone = {node for node, entry in prompt.items() if entry["class_type"] in ENCODERS}
+    outputs = {"positive": ["900", 0], "negative": ["900", 1], "clip_vision": ["900", 2]}
+    for entry in prompt.values():
+        entry["inputs"].update({**SMALL.get(entry["class_type"], {}), **SHORT.get(entry["class_type"], {})})
+        for name, value in list(entry["inputs"].items()):
+            if isinstance(value, list) and value[0] in gone and name in outputs:
+                entry["inputs"].pop(name)
+                entry["inputs"]["clip_vision_output" if name == "clip_vision" else name] = outputs[name]
+        if entry["class_type"] == "AudioEncoderLoader":
+            entry["class_type"] = "InfiniteTalkLoadAudioEncoder"
+            entry["inputs"].pop("audio_encoder_name")
+    return {**{node: entry for node, entry in prompt.items() if node not in gone}, "900": embeds}
