@@ -218,7 +218,7 @@ class Look:
 
 def _turn(frame: av.VideoFrame, file: File) -> tuple[bool, bool, bool]:
     """From the display matrix a b u / c d v / x y w, which maps a stored point (p, q) to (ap + cq, bp + dq)."""
-    matrix = next((bytes(side) for side in frame.side_data if side.type.name == "DISPLAYMATRIX"), None)
+    matrix = bytes(frame.side_data["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in frame.side_data else None
     if matrix is None:
         return False, False, False
     a, b, _, c, d = (value / 65536 for value in np.frombuffer(matrix, np.int32)[:5].tolist())
