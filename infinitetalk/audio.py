@@ -13,7 +13,8 @@ import pyloudnorm
 import torch
 import torchaudio
 
-from .config import SAMPLE_RATE, InputError
+from .config import SAMPLE_RATE
+from .errors import InputError
 
 MIN_SECONDS = 0.1
 MAX_CHANNELS = 2

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .config import InputError
+from .errors import InputError
 
 MIN_SIDE = 64  # pixels; less than four tokens a side hold no face
 MAX_SIDE = 16_384  # pixels; beyond this a "picture" is a mistake, and Pillow's resize gets very slow

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import torch
 
-from .config import InputError
+from .errors import InputError
 
 # Linear sRGB -> XYZ, each row divided by its component of the white (0.95047, 1, 1.08883), and back.
 _TO_XYZ = (

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from av.video.reformatter import VideoReformatter
 
-from .config import InputError
+from .errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .config import InputError
+from .errors import InputError
 
 # EFBIG is a file size limit (quota by ulimit, FAT32's 4 GB); EDQUOT does not exist on Windows.
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}

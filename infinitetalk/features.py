@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .config import FPS, SAMPLE_RATE, VAE_TIME, InputError
+from .config import FPS, SAMPLE_RATE, VAE_TIME
+from .errors import InputError
 from .timeline import Window, feature_frames
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS

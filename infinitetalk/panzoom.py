@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from .buckets import MIN_SIDE, check_picture
-from .config import FPS, InputError
+from .config import FPS
+from .errors import InputError
 from .video import VideoWriter
 
 MAX_PIXELS = 1920 * 1080  # of a frame; more than twice the largest trained size

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .config import FPS, InputError
+from .config import FPS
+from .errors import InputError
 from .timeline import Window
 
 MAX_LINES = 300  # a different text each is 2.4 GB of embeddings

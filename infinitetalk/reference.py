@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from .config import VAE_SPACE, InputError
+from .config import VAE_SPACE
+from .errors import InputError
 from .timeline import Window, frames_of_latent, latent_frames
 
 

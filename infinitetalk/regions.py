@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 
 from .buckets import resize_crop_mask
-from .config import SIZE_STEP, VAE_SPACE, InputError
+from .config import SIZE_STEP, VAE_SPACE
+from .errors import InputError
 
 MARGIN = 0.05  # of a default region's column and of the picture's height, on either side
 MAX_OVERLAP = 0.25  # of the smaller of two regions

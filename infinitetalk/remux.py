@@ -17,7 +17,7 @@ import av.container
 import torch
 
 from . import disk
-from .config import InputError
+from .errors import InputError
 from .soundtrack import Soundtrack, check_soundtrack
 
 Audio = tuple[torch.Tensor, int]  # waveform [1, C, T] float, sample rate in Hz

@@ -16,7 +16,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .config import FPS, InputError
+from .config import FPS
+from .errors import InputError
 from .source import Source
 
 # name -> the classes of scenedetect that look, and the name of their threshold

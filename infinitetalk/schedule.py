@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from .config import InputError
+from .errors import InputError
 
 MAX_STEPS = 1000  # the training times 1000, 999, ... 1: more steps would visit times between them
 

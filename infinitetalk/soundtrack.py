@@ -14,7 +14,7 @@ import av.container
 import numpy as np
 import torch
 
-from .config import InputError
+from .errors import InputError
 
 FALLBACK_RATE = 48_000
 _LAYOUTS = {1: "mono", 2: "stereo"}

@@ -22,8 +22,9 @@ import torch
 from av.video.reformatter import VideoReformatter
 
 from .buckets import check_picture
-from .config import FPS, InputError
+from .config import FPS
 from .decoding import Decoder, File, Look
+from .errors import InputError
 
 COARSE = Fraction(1, 1000)  # s; a longer tick is that of the frames themselves and rounds nothing
 NEAR = 2  # s; not worth a seek

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 import torchaudio
 
-from .config import SAMPLE_RATE, InputError
+from .config import SAMPLE_RATE
+from .errors import InputError
 from .features import AudioFeatures
 from .regions import Region
 

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from . import disk
-from .config import InputError
 from .encoder import Encoder
+from .errors import InputError
 from .remux import Audio, cut_torn_end, is_whole, remux
 from .soundtrack import check_soundtrack
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from .config import InputError
+from .errors import InputError
 
 CONV_STRIDES = [5, 2, 2, 2, 2, 2, 2]  # of every published wav2vec2; strides leave no trace in the tensors
 HEAD_WIDTH = 64

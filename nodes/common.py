@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from comfy_api.latest import io
 
-from ..infinitetalk.config import MAX_FRAMES, MAX_MOTION, InputError
+from ..infinitetalk.config import MAX_FRAMES, MAX_MOTION
+from ..infinitetalk.errors import InputError
 
 CATEGORY = "InfiniteTalk"
 ALIASES = ["talking head", "lip sync", "avatar", "multitalk", "infinitetalk", "dubbing"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.config import InputError
+from ..infinitetalk.errors import InputError
 from ..infinitetalk.host.attach import attach
 from ..infinitetalk.host.loading import (
     ADAPTER_FOLDERS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.config import MAX_FRAMES, MAX_SIDE, InputError, WindowConfig, check_size
+from ..infinitetalk.config import MAX_FRAMES, MAX_SIDE, WindowConfig, check_size
+from ..infinitetalk.errors import InputError
 from ..infinitetalk.host.reference import SIZES, make_reference, make_video_reference
 from ..infinitetalk.host.source import open_source
 from .common import ALIASES, CATEGORY, Reference, verdict

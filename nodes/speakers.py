@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.config import InputError
+from ..infinitetalk.errors import InputError
 from ..infinitetalk.host.speakers import bind
 from ..infinitetalk.regions import parse_box, read_boxes
 from ..infinitetalk.speakers import MAX_SPEAKERS, MAX_START, ORDERS, Speaker

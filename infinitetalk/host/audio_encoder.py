@@ -15,7 +15,8 @@ import torch
 import torchaudio
 
 from ..audio import check_audio, normalize_loudness, to_mono_16k
-from ..config import SAMPLE_RATE, InputError
+from ..config import SAMPLE_RATE
+from ..errors import InputError
 from ..features import AudioFeatures, encode_features, normalize_wave
 from ..wav2vec import conv_features, hidden_states, layer_outputs, load_wav2vec
 

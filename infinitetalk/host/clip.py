@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..config import InputError
+from ..errors import InputError
 
 CLIP_SHAPE = (257, 1280)  # tokens and width of CLIP ViT-H
 

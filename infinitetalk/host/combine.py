@@ -15,8 +15,8 @@ import torch
 from comfy.cli_args import args
 from comfy_api.latest import Types
 
-from ..config import InputError
 from ..disk import check_writable, discard, explained
+from ..errors import InputError
 from ..remux import can_remux, remux
 from ..soundtrack import check_soundtrack
 from ..video import encode_frames

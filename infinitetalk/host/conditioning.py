@@ -13,7 +13,7 @@ import comfy.utils
 import node_helpers
 import torch
 
-from ..config import InputError
+from ..errors import InputError
 from ..features import AudioFeatures, split_taps, window_taps
 from ..model.audio_projection import TAPS_FIRST, project, project_silence
 from ..reference import Reference

@@ -13,7 +13,8 @@ import comfy.sample
 import comfy.utils
 import torch
 
-from ..config import InputError, StreamConfig
+from ..config import StreamConfig
+from ..errors import InputError
 from ..features import AudioFeatures
 from ..reference import Reference, latent_shape
 from ..schedule import last_steps

@@ -13,8 +13,8 @@ import comfy.utils
 import folder_paths
 from safetensors.torch import save_file
 
-from ..config import InputError
 from ..disk import check_writable, discard, explained, publish
+from ..errors import InputError
 from .loading import find_file, list_files, read_shapes
 
 FOLDER = "infinitetalk"

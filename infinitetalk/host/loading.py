@@ -17,7 +17,7 @@ import torch
 from comfy.ldm.wan.model import WanModel
 from safetensors import SafetensorError, safe_open
 
-from ..config import InputError
+from ..errors import InputError
 from ..model.adapter import InfiniteTalkAdapter
 from ..model.layouts import BaseShape, Shapes, check_base, check_fit, read_adapter, read_base, strip_prefix
 

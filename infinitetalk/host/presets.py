@@ -9,7 +9,8 @@ import logging
 
 import comfy.samplers
 
-from ..config import FPS, InputError
+from ..config import FPS
+from ..errors import InputError
 from ..presets import PRESETS, SAMPLER, warnings
 from ..schedule import flow_sigmas
 from .progress import say

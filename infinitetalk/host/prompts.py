@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import node_helpers
 
-from ..config import InputError
+from ..errors import InputError
 from ..prompts import in_force, parse_prompts
 from ..timeline import Window
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 
 from ..buckets import check_picture, pick_bucket, resize_crop
-from ..config import InputError, WindowConfig, check_size
+from ..config import WindowConfig, check_size
+from ..errors import InputError
 from ..reference import Reference, padded_video
 from .clip import clip_features
 from .vae import WanVae, check_vae

@@ -15,8 +15,9 @@ import folder_paths
 import torch
 
 from ..colour import match_colour
-from ..config import InputError, StreamConfig
+from ..config import StreamConfig
 from ..disk import check_writable, discard, publish
+from ..errors import InputError
 from ..reference import Reference
 from ..regions import check_regions
 from ..schedule import last_steps
@@ -54,10 +55,11 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
     check_run(inputs, config)
     windows = plan(features.frames, config.window, config.mode, config.seed, config.cuts)
     path = _temp_path(reference, video_frames(windows))
-    progress = RunProgress(inputs.model, windows, len(_sigmas(inputs, config)) - 1, node_id)
+    steps = len(_sigmas(inputs, config)) - 1
+    progress = RunProgress(inputs.model, windows, steps, node_id)
     tally = Tally()
     cached = replace(inputs, model=with_cache(inputs.model, config.cache, tally))
-    references = References(reference)
+    references = References(reference, inputs.model, len(config.guidance.branches(steps)))
     following = dict(zip(windows, [*windows[1:], None], strict=True))
 
     def report(window: Window, step: int, predicted: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ import av
 import torch
 from comfy_api.latest import Input
 
-from ..config import InputError
+from ..errors import InputError
 from ..source import PictureSource, Source, VideoSource
 
 

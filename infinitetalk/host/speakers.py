@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..config import SIZE_STEP, InputError
+from ..config import SIZE_STEP
+from ..errors import InputError
 from ..region_preview import draw_regions
 from ..regions import Canvas, assign
 from ..speakers import MAX_SPEAKERS, Speaker, Speakers, join, title

@@ -11,7 +11,7 @@ import comfy.ldm.wan.vae
 import comfy.taesd.taehv
 import torch
 
-from ..config import InputError
+from ..errors import InputError
 
 
 def check_vae(vae, name: str = "vae") -> None:

@@ -1,8 +1,8 @@
 """A source video as the reference: for every window the frame shown at that window's time.
 
 `VideoReference` is a value that nodes pass around: it opens the video and encodes nothing. `References`
-belongs to one run: it hands out each window's reference and, where memory allows, encodes the next one
-while the current window is sampled. Must not know sampling or guidance.
+belongs to one run: it hands out each window's reference and, where the host's memory allows, encodes the
+next one while the current window is sampled. Must not know guidance or conditioning.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import torch
 
 from ..buckets import resize_crop
 from ..config import FPS
-from ..reference import Reference, padded_video
+from ..reference import Reference, latent_shape, padded_video
 from ..timeline import Window
 from .clip import clip_features
 from .vae import WanVae
 
-ROOM = 1.5  # free memory that encoding ahead asks for, as a multiple of the host's own estimate
+ROOM = 1.2  # free memory that encoding ahead asks for, as a multiple of the host's own estimates
+BATCH = 1.5  # what the host asks for before it samples branches as one batch, as a multiple of its estimate
 
 
 @dataclass(frozen=True)
 class VideoReference:
-    """source: frames by time (`source.VideoSource`, `PictureSource`); picture: its first frame at the video's
-    size, [H, W, 3] float 0..1; vae: host VAE; clip: host CLIP_VISION, or a CLIP_VISION_OUTPUT for all windows.
+    """frames: by time (`source.VideoSource`, `PictureSource`); picture: the first one at the video's size,
+    [H, W, 3] float 0..1; vae: host VAE; clip: host CLIP_VISION, or a CLIP_VISION_OUTPUT for all windows.
     """
 
     frames: Any
@@ -72,10 +73,13 @@ class VideoReference:
 
 
 class References:
-    """The references of one run's windows, in order. Close it when the run ends."""
+    """The references of one run's windows, in order. Close it when the run ends.
 
-    def __init__(self, reference: Reference | VideoReference):
-        self._reference = reference
+    model: the host MODEL that is sampled; branches: its calls of a step that may become one batch.
+    """
+
+    def __init__(self, reference: Reference | VideoReference, model=None, branches: int = 1):
+        self._reference, self._model, self._branches = reference, model, branches
         self._worker = None if reference.still else ThreadPoolExecutor(1, "infinitetalk-reference")
         self._ahead: tuple[int, Future] | None = None
         self._current: tuple[int, Reference] | None = None
@@ -97,7 +101,7 @@ class References:
         if self._ahead is not None:
             if self._ahead[1].done():
                 self._ahead[1].result()
-        elif window is not None and self._worker is not None and _room(self._reference, window):
+        elif window is not None and self._worker is not None and self._may_encode(window):
             self._ahead = (window.index, self._worker.submit(_encode, self._reference, window))
 
     def settle(self) -> None:
@@ -106,12 +110,43 @@ class References:
             self._ahead[1].result()
 
     def close(self) -> None:
-        if self._worker is not None:
-            self._worker.shutdown(wait=True, cancel_futures=True)
+        """Drop what is under way; after a cancel the encoding must not be waited for."""
+        if self._worker is None:
+            return
+        running = self._ahead is not None and not self._ahead[1].done()
+        if running:
+            comfy.model_management.interrupt_current_processing()
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        if running:
+            comfy.model_management.interrupt_current_processing(False)
 
     def _finished(self, window: Window) -> Reference | None:
         ahead, self._ahead = self._ahead, None
         return ahead[1].result() if ahead is not None and ahead[0] == window.index else None
+
+    def _may_encode(self, window: Window) -> bool:
+        """Whether VAE and CLIP can work now as if the sampling were not there.
+
+        Weights must lie where they are used: the host moves and streams them through buffers that threads
+        would share. And the next step must find the memory for as large a batch as the last one.
+        """
+        reference, model = self._reference, self._model
+        vae, device = reference.vae, reference.vae.device
+        used = [vae.patcher, *([reference.clip.patcher] if hasattr(reference.clip, "patcher") else [])]
+        used += [model, *model.get_additional_models()] if model is not None else []
+        if device.type != "cpu" and (comfy.model_management.DISABLE_SMART_MEMORY or not all(map(_resident, used))):
+            return False
+        pixels = (1, 3, window.frames, reference.height, reference.width)
+        latent = [self._branches, *latent_shape(reference, window.frames)[1:]]
+        needed = vae.memory_used_encode(pixels, vae.vae_dtype) + comfy.model_management.minimum_inference_memory()
+        batch = BATCH * model.model.memory_required(latent) if model is not None else 0
+        return comfy.model_management.get_free_memory(device) > ROOM * needed + batch
+
+
+def _resident(patcher) -> bool:
+    """Whether all weights of a host model are on its device and the host will not page them."""
+    whole = not getattr(patcher.model, "model_lowvram", False) and patcher.model.device == patcher.load_device
+    return whole and not patcher.is_dynamic()
 
 
 def _encode(reference: VideoReference, window: Window) -> Reference | None:
@@ -125,14 +160,7 @@ def _encode(reference: VideoReference, window: Window) -> Reference | None:
             stream.synchronize()
     except comfy.model_management.OOM_EXCEPTION:
         return None
+    except comfy.model_management.InterruptProcessingException:
+        comfy.model_management.interrupt_current_processing()  # it was meant for the sampling as well
+        raise
     return encoded
-
-
-def _room(reference: VideoReference, window: Window) -> bool:
-    """Whether VAE and CLIP can work now without the host moving the weights that are being sampled with."""
-    vae, clip = reference.vae, reference.clip
-    patchers = [vae.patcher] + ([clip.patcher] if hasattr(clip, "patcher") else [])
-    shape = (1, 3, window.frames, reference.height, reference.width)
-    needed = vae.memory_used_encode(shape, vae.vae_dtype) + comfy.model_management.minimum_inference_memory()
-    needed += sum(patcher.model_size() - patcher.loaded_size() for patcher in patchers)
-    return comfy.model_management.get_free_memory(vae.device) > ROOM * needed

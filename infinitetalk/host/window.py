@@ -5,7 +5,8 @@ from __future__ import annotations
 import comfy.model_management
 import torch
 
-from ..config import InputError, StreamConfig
+from ..config import StreamConfig
+from ..errors import InputError
 from ..features import AudioFeatures
 from ..reference import Reference, latent_shape
 from ..regions import check_regions

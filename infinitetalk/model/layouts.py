@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..config import InputError
+from ..errors import InputError
 from .adapter import AdapterShape, adapter_shape
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.schedule import flow_sigmas, last_steps
 from infinitetalk.settings import CacheConfig, GuidanceConfig
 from infinitetalk.step_cache import Tally

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError, WindowConfig
+from infinitetalk.config import WindowConfig
+from infinitetalk.errors import InputError
 from infinitetalk.timeline import plan
 from infinitetalk_cli.client import HostError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("host")
 

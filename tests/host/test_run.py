@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError, WindowConfig
+from infinitetalk.config import WindowConfig
+from infinitetalk.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("host")
 

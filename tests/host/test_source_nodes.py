@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from tests.unit.clips import NTSC, Numbered, number_of, numbered_picture, write_clip
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -273,7 +273,7 @@ def test_easycache_composes(machine, pair, wanted):
 
 
 def test_features_of_any_voice_are_checked(machine, pair):
-    from infinitetalk.config import InputError
+    from infinitetalk.errors import InputError
     from infinitetalk.host.conditioning import check_features
 
     narrow = replace(pair.voices[1], speech=pair.voices[1].speech[..., :7])

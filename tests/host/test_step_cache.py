@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.settings import CacheConfig, GuidanceConfig
 from infinitetalk.step_cache import Tally
 from tests.host.caches import EAGER, NEVER, STEPS, THREE, block_rows, cached, curves  # noqa: F401  # a fixture

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError, WindowConfig
+from infinitetalk.config import WindowConfig
+from infinitetalk.errors import InputError
 from infinitetalk.source import PictureSource, VideoSource
 from infinitetalk.timeline import plan
 from tests.host.test_reference import clip_vision
@@ -113,19 +114,85 @@ def test_without_room_nothing_is_encoded_ahead(machine, clip_30, monkeypatch):
     references.close()
 
 
+def test_no_memory_for_the_sampling_beside_means_no_encoding_ahead(machine, clip_30, monkeypatch):
+    """What the sampling needs counts as free between its steps; it must still be there in the next one."""
+    import comfy.model_management
+
+    from infinitetalk.host.video_reference import References
+
+    def begun(branches: int) -> bool:
+        references = References(video_reference(machine, VideoSource(clip_30)), machine.model, branches)
+        references.prepare(PLAN[1])
+        references.close()
+        return references._ahead is not None
+
+    free = comfy.model_management.get_free_memory(machine.vae.device)
+    reserved = free - machine.model.model.memory_required([40_000, 16, 3, 8, 8])
+    assert begun(3)
+    monkeypatch.setattr(comfy.model_management, "EXTRA_RESERVED_VRAM", max(0, reserved) / 1.2)
+    assert begun(1) and not begun(10**6)
+
+
+def test_weights_that_the_host_moves_are_not_resident():
+    """On a GPU nothing is encoded beside the sampling unless every weight stays where it is."""
+    from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
+
+    from infinitetalk.host.video_reference import _resident
+
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    patcher = ModelPatcher(torch.nn.Linear(1, 1), load_device=gpu, offload_device=cpu)
+    patcher.model.device = cpu
+    assert not _resident(patcher)
+    patcher.model.device = gpu  # as after loading
+    assert _resident(patcher)
+    patcher.model.model_lowvram = True
+    assert not _resident(patcher)
+    assert ModelPatcherDynamic.is_dynamic(patcher)  # such a one is paged, wherever its weights are
+
+
+def in_worker() -> bool:
+    return threading.current_thread().name.startswith("infinitetalk-reference")
+
+
 def test_a_cancel_that_the_encoding_meets_stops_the_run(machine, tmp_path, clip_30):
     import comfy.model_management
 
+    met = []
+
     class Cancelled(VideoSource):
         def frame(self, seconds):
-            if seconds > 0:
+            if in_worker():
+                met.append(seconds)
                 comfy.model_management.interrupt_current_processing()
                 comfy.model_management.throw_exception_if_processing_interrupted()
             return super().frame(seconds)
 
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         run(machine, tmp_path, video_reference(machine, Cancelled(clip_30)))
+    comfy.model_management.interrupt_current_processing(False)  # as the host does before every prompt
+    assert len(met) == 1
     assert not [t for t in threading.enumerate() if t.name.startswith("infinitetalk-reference")]
+
+
+def test_a_cancel_does_not_wait_for_the_encoding(machine, clip_30):
+    import comfy.model_management
+
+    from infinitetalk.host.video_reference import References
+
+    asked = threading.Event()
+
+    class Slow(VideoSource):
+        def frame(self, seconds):
+            while in_worker():  # for ever, but for the host's interrupt
+                asked.set()
+                comfy.model_management.throw_exception_if_processing_interrupted()
+            return super().frame(seconds)
+
+    references = References(video_reference(machine, Slow(clip_30)))
+    references.prepare(PLAN[1])
+    assert asked.wait(30)
+    references.close()
+    assert not comfy.model_management.processing_interrupted()
 
 
 def test_a_video_that_stands_still_gives_what_the_picture_gives(machine, tmp_path):

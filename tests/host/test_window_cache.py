@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.settings import CacheConfig, GuidanceConfig
 from tests.host.caches import EAGER, STEPS, THREE, block_rows, curves  # noqa: F401  # a fixture
 from tests.host.test_compose import EXACT, ROUNDING, difference

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from infinitetalk.audio import check_audio, loudness_gain, normalize_loudness, to_mono_16k
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 
 
 def tone(frequency: float, rate: int, seconds: float, amplitude: float = 0.5) -> torch.Tensor:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from infinitetalk.buckets import BUCKETS, check_picture, pick_bucket, resize_crop, resize_crop_mask
-from infinitetalk.config import InputError, check_size
+from infinitetalk.config import check_size
+from infinitetalk.errors import InputError
 
 
 def test_the_tables_hold_the_reference_sizes_and_every_size_fits_the_token_grid():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infinitetalk.colour import lab_to_rgb, match_colour, rgb_to_lab
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 
 
 def pictures(*shape: int, seed: int = 0, low: float = 0.2, high: float = 0.8) -> torch.Tensor:

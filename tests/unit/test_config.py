@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from infinitetalk.config import InputError, StreamConfig, WindowConfig, check_size
+from infinitetalk.config import StreamConfig, WindowConfig, check_size
+from infinitetalk.errors import InputError
 from infinitetalk.settings import GuidanceConfig
 
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from infinitetalk.config import InputError
 from infinitetalk.disk import check_writable, discard, explained, publish
+from infinitetalk.errors import InputError
 
 
 def test_a_writable_folder_is_made_and_left_empty(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from infinitetalk.audio import to_mono_16k
-from infinitetalk.config import InputError, WindowConfig
+from infinitetalk.config import WindowConfig
+from infinitetalk.errors import InputError
 from infinitetalk.features import (
     AudioFeatures,
     encode_features,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.model.adapter import AdapterShape
 from infinitetalk.model.layouts import check_fit, read_adapter, read_base
 from tests.host.layouts import adapter_tensors, base_tensors

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.panzoom import EASINGS, MAX_PIXELS, Move, frame_count, moving, output_size, write_moving
 
 from .reading import read

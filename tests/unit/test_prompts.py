@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infinitetalk.config import InputError, WindowConfig
+from infinitetalk.config import WindowConfig
+from infinitetalk.errors import InputError
 from infinitetalk.prompts import MAX_LINES, in_force, middle, parse_prompts
 from infinitetalk.timeline import plan
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.region_preview import COLOURS, draw_regions
 from infinitetalk.regions import (
     Box,

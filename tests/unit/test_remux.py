@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.remux import can_remux, cut_torn_end, remux
 from infinitetalk.video import VideoWriter
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.scenes import DETECTORS, Scenes, find_scenes, join_short
 from infinitetalk.source import PictureSource, VideoSource
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError, WindowConfig
+from infinitetalk.config import WindowConfig
+from infinitetalk.errors import InputError
 from infinitetalk.source import PictureSource, VideoSource
 from infinitetalk.timeline import plan
 

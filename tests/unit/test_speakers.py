@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.features import AudioFeatures
 from infinitetalk.speakers import MAX_START, Speaker, Speakers, arrange, begins, join
 from infinitetalk.timeline import feature_frames

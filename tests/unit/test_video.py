@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.config import InputError
 from infinitetalk.encoder import Encoder
+from infinitetalk.errors import InputError
 from infinitetalk.video import VideoWriter, encode_frames, to_uint8
 
 from .reading import click_at, numbered, read
@@ -187,7 +187,7 @@ if os.name == "posix":  # Windows has no file size limit to fill a disk with
         code = """
 import resource, sys
 import numpy
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.encoder import Encoder
 from infinitetalk.video import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
@@ -214,7 +214,7 @@ except InputError as error:
         code = """
 import os, resource, sys
 import numpy, torch
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.encoder import Encoder
 from infinitetalk.video import VideoWriter
 def write(path, limit=None):
@@ -246,7 +246,7 @@ write(sys.argv[1], int(size * float(sys.argv[2])))
         code = """
 import resource, sys
 import numpy
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.encoder import Encoder
 from infinitetalk.video import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from infinitetalk.config import InputError
+from infinitetalk.errors import InputError
 from infinitetalk.wav2vec import conv_features, hidden_states, layer_outputs, load_wav2vec
 
 SMALL = {
