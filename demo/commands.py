@@ -6,7 +6,6 @@ Each takes the ComfyUI folder and the parsed command line, and returns an exit c
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import wave
@@ -85,7 +84,7 @@ def run(comfyui: Path, options: Namespace) -> int:
             files = execute(client, prompt, options.changes)
             options.out.mkdir(parents=True, exist_ok=True)
             for file in files:
-                (options.out / file["filename"]).write_bytes(client.view(file))
+                client.save(file, options.out / file["filename"])
                 print(options.out / file["filename"])
     except (HostError, InputError) as error:
         print(f"dev.py run: {error}", file=sys.stderr)
@@ -149,9 +148,7 @@ def demo(comfyui: Path, options: Namespace) -> int:
             videos = [file for file in files if file["filename"].endswith(".mp4")]
             if not videos:
                 raise HostError(f"The workflow left no mp4 file; it left {files}.")
-            part = out.with_name(f"{out.name}.part")
-            part.write_bytes(client.view(videos[0]))
-            os.replace(part, out)
+            client.save(videos[0], out)
     except (HostError, InputError, av.FFmpegError, OSError) as error:
         print(f"dev.py demo: {error}", file=sys.stderr)
         return 1

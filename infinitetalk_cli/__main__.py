@@ -6,7 +6,6 @@ stderr; the last line on stdout is the file.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -21,6 +20,7 @@ from .build import build
 from .client import Client, HostError, HostGone, output_files
 from .host import OwnHost, find_comfyui, open_host, put
 from .job import Job, read_job
+from .media import inspect
 from .progress import ProgressLine
 from .prompt import apply_change
 from .weights import Weights
@@ -53,8 +53,8 @@ def check_together(job: Job, options: Namespace) -> None:
             )
 
 
-def make(client: Client, job: Job, options: Namespace, weights: Weights) -> bytes:
-    """Run the job on a host; the finished video."""
+def make(client: Client, job: Job, options: Namespace, weights: Weights) -> dict:
+    """Run the job on a host; the finished video, one of output_files."""
     files = [job.source, *(person.voice for person in job.persons), job.soundtrack]
     names = {file: put(client, file) for file in dict.fromkeys(files) if file}
     prompt = build(job, options, weights, names)
@@ -69,7 +69,7 @@ def make(client: Client, job: Job, options: Namespace, weights: Weights) -> byte
     videos = [file for file in output_files(history) if file["filename"].endswith(".mp4") and file["type"] == "output"]
     if not videos:
         raise HostError("The workflow left no video.")
-    return client.view(videos[0])
+    return videos[0]
 
 
 def run(arguments: list[str]) -> Path:
@@ -78,7 +78,8 @@ def run(arguments: list[str]) -> Path:
     job = read_job(Path(options.input_json), with_prompt=not options.embeds)
     check_together(job, options)
     path = target(options, job)
-    weights = Weights.of(options, len(job.persons))
+    weights = Weights.of(options, job.has_regions)
+    job = inspect(job)
     if not options.server:
         say(f"Starting ComfyUI of {find_comfyui(options)} ...")
     if options.embeds and job.prompt:
@@ -92,9 +93,7 @@ def run(arguments: list[str]) -> Path:
                 for saved in client.rescue(path.parent, path.stem):
                     say(f"The finished windows are in {saved}")
             raise
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(video)
-        os.replace(part, path)
+        client.save(video, path)
     return path
 
 

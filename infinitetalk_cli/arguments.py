@@ -99,7 +99,11 @@ def make_parser() -> Parser:
     add = parser.add_argument_group("model files").add_argument
     add("--ckpt_dir", metavar="DIR", help="folder with the Wan files: model, text encoder, VAE, CLIP vision")
     add("--dit_path", metavar="F", help="the base model, one .safetensors file of Wan2.1 I2V 14B")
-    add("--infinitetalk_dir", metavar="F", help="the adapter; of a folder single/ or multi/ is taken")
+    add(
+        "--infinitetalk_dir",
+        metavar="F",
+        help="the adapter; of a folder single/, or multi/ for several or a bbox",
+    )
     add("--wav2vec_dir", metavar="DIR", help="folder or file of chinese-wav2vec2-base")
     add("--lora_dir", nargs="+", metavar="F", help="LoRA files")
     add(

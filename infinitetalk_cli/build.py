@@ -32,7 +32,7 @@ APG = {"apg_momentum": -0.75, "apg_norm_threshold": 55.0}
 
 
 def build(job: Job, options: Namespace, weights: Weights, files: dict[Path, str]) -> Prompt:
-    """The workflow in API format; files: the name in the host's input folder of every file of the job."""
+    """The workflow of an inspected job in API format; files: what its files are called in the host's input folder."""
     prompt = load_workflow(WORKFLOWS / f"{VIDEO if job.is_video else PICTURE}.json")
     inputs_of(prompt, "Video" if job.is_video else "Picture")["file" if job.is_video else "image"] = files[job.source]
     set_weights(prompt, weights)
@@ -149,18 +149,8 @@ def shares(persons: tuple[Person, ...], frames: int) -> dict[str, int]:
     for person in persons:
         found[person.name] = frames
         if person.voice is not None:
-            frames = max(0, frames - duration_frames(person.voice))
+            frames = max(0, frames - person.frames)
     return found
-
-
-def duration_frames(file: Path) -> int:
-    """Whole video frames that a recording lasts. PyAV, which every ComfyUI has, is imported only for this."""
-    import av
-
-    with av.open(str(file)) as container:
-        stream = container.streams.audio[0]
-        seconds = stream.duration * stream.time_base if stream.duration else container.duration / av.time_base
-    return int(seconds * FPS)
 
 
 def bind(prompt: Prompt, job: Job, features: dict[str, list | None]) -> None:

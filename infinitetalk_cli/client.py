@@ -1,22 +1,29 @@
 """A client of ComfyUI's HTTP queue: upload inputs, queue a workflow in API format, follow it, fetch its outputs.
 
-Knows the host only through its address; used by dev.py and by the tests. Needs aiohttp (the host has it) for the
-websocket; everything else is plain HTTP. Every failure is a HostError whose first line says what the host said.
+Knows the host only through its address. Needs aiohttp (the host has it) for the websocket; everything else is plain
+HTTP. Files pass in blocks, however large they are. Every failure of the host is a HostError whose first line says what
+the host said.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
+import os
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 
+from infinitetalk.errors import InputError
+
+BLOCK = 1 << 20
 Report = Callable[[str, int, int], None]  # node, value, maximum
 
 
@@ -71,6 +78,17 @@ def output_files(history: dict) -> list[dict]:
     return sorted(unique.values(), key=lambda entry: entry["type"] != "output")
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` when the block ends well and vanishes when it does not."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class Client:
     """One host, by its address (http://127.0.0.1:8188)."""
 
@@ -79,10 +97,17 @@ class Client:
 
     def request(self, path: str, data: bytes | None = None, content_type: str = "application/json") -> bytes:
         """GET, or POST when there is data. HTTP errors come back as HostError with the host's own words."""
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": content_type} if data else {})
+        return b"".join(self.blocks(path, data, {"Content-Type": content_type} if data else {}))
+
+    def blocks(self, path: str, data: bytes | Iterable[bytes] | None, headers: dict[str, str]) -> Iterator[bytes]:
+        """The answer to a request, block by block. Data in pieces needs a Content-Length among the headers."""
+        request = urllib.request.Request(self.url + path, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.read()
+                while block := answer.read(BLOCK):
+                    yield block
+                if answer.length:
+                    raise HostGone(f"{path}: the host broke off {answer.length} bytes before the end.")
         except urllib.error.HTTPError as error:
             body = error.read().decode("utf-8", "replace")
             try:
@@ -92,7 +117,7 @@ class Client:
             if isinstance(details, dict):
                 raise HostError(refusal(details), details) from error
             raise HostError(f"{path}: the host answered {error.code} {error.reason}: {body[:300]}") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise HostGone(f"No ComfyUI answers at {self.url}: {error}") from error
 
     def get(self, path: str) -> dict:
@@ -106,18 +131,40 @@ class Client:
         return self.get(f"/object_info/{urllib.parse.quote(node)}")[node] if node else self.get("/object_info")
 
     def upload(self, file: Path, name: str | None = None) -> str:
-        """Put a file (of any kind) into the host's input folder, replacing one of that name; its name there."""
-        boundary, name = uuid.uuid4().hex, name or Path(file).name
+        """Put a file (of any kind) into the host's input folder, replacing one of that name; its name there.
+
+        InputError for a file larger than the host takes.
+        """
+        size = file.stat().st_size
+        if 0 < self.get("/features")["max_upload_size"] < size:  # 0 is no limit
+            raise InputError(
+                f"{file}: {size / 2**20:.0f} MB are more than the ComfyUI at {self.url} takes.",
+                "Start it with a higher --max-upload-size, or give --comfyui DIR instead of --server.",
+            )
+        boundary, name = uuid.uuid4().hex, name or file.name
         quoted = name.replace('"', "%22")
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{quoted}"\r\n\r\n'
         tail = f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--{boundary}--\r\n'
-        data = head.encode() + Path(file).read_bytes() + tail.encode()
-        return json.loads(self.request("/upload/image", data, f"multipart/form-data; boundary={boundary}"))["name"]
 
-    def view(self, file: dict) -> bytes:
-        """The bytes of one of output_files."""
+        def form() -> Iterator[bytes]:
+            yield head.encode()
+            with open(file, "rb") as source:
+                while block := source.read(BLOCK):
+                    yield block
+            yield tail.encode()
+
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head.encode()) + size + len(tail.encode())),
+        }
+        return json.loads(b"".join(self.blocks("/upload/image", form(), headers)))["name"]
+
+    def save(self, file: dict, path: Path) -> None:
+        """Copy one of output_files to `path`, whole or not at all."""
         query = {key: file[key] for key in ("filename", "subfolder", "type")}
-        return self.request(f"/view?{urllib.parse.urlencode(query)}")
+        with whole(path) as part, open(part, "wb") as target:
+            for block in self.blocks(f"/view?{urllib.parse.urlencode(query)}", None, {}):
+                target.write(block)
 
     def cancel(self, prompt_id: str) -> None:
         """Stop a prompt, whether it waits or runs; nothing happens when it is neither."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from infinitetalk.errors import InputError
 
 from .arguments import host_arguments
-from .client import Client, HostError
+from .client import BLOCK, Client, HostError, whole
 from .server import PACK, Server, make_base
 from .weights import Weights
 
@@ -27,15 +27,20 @@ WAIT_SECONDS = 120  # for a cancelled run to put its finished windows aside
 
 
 class OwnHost(Server):
-    """A ComfyUI started for one job. Files get into its input folder without HTTP, whatever their size."""
+    """A ComfyUI started for one job. Files get into its input folder and out of its output folder without HTTP."""
 
     def upload(self, file: Path, name: str | None = None) -> str:
         target = self.base / "input" / (name or file.name)
         try:
-            os.link(file, target)
+            os.link(file.resolve(), target)  # not the symbolic link itself, which would lead nowhere there
         except OSError:
             shutil.copyfile(file, target)
         return target.name
+
+    def save(self, file: dict, path: Path) -> None:
+        """Move one of output_files of the type "output" to `path`."""
+        with whole(path) as part:
+            shutil.move(self.base / "output" / file["subfolder"] / file["filename"], part)
 
     def rescue(self, folder: Path, name: str) -> list[Path]:
         """Wait until nothing runs, then move the finished windows of a broken run to `folder`."""
@@ -88,15 +93,6 @@ def put(client: Client, file: Path) -> str:
     """Bring a file into the host's input folder under a name that no other file has; its name there."""
     digest = hashlib.sha256()
     with open(file, "rb") as data:
-        while block := data.read(1 << 20):
+        while block := data.read(BLOCK):
             digest.update(block)
-    try:
-        return client.upload(file, f"{digest.hexdigest()[:12]}_{file.name}")
-    except HostError as error:
-        if "answered 413" not in str(error):
-            raise
-        megabytes = file.stat().st_size / 2**20
-        raise InputError(
-            f"{file}: {megabytes:.0f} MB are more than the ComfyUI at {client.url} takes.",
-            "Start it with a higher --max-upload-size, or give --comfyui DIR instead of --server.",
-        ) from error
+    return client.upload(file, f"{digest.hexdigest()[:12]}_{file.name}")

@@ -18,16 +18,22 @@ SOUNDS = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus", ".aac", *VIDEOS)
 ORDERS = ("para", "add")
 PERSONS = 8  # regions of the speakers' node
 KEYS = ("prompt", "cond_video", "cond_audio", "audio_type", "bbox", "video_audio")
+BOX = "Write pixels: [first row, first column, last row, last column]; the reference counts rows with x."
 SILENT = (None, "None")  # "None" is what the reference takes
 
 
 @dataclass(frozen=True)
 class Person:
-    """name: its key in the file. voice: None for a person who keeps silent. box: [row, column, row, column] or None."""
+    """Who may speak.
+
+    name: its key in the file. voice: None for a person who keeps silent. box: whole pixels [row, column, row, column],
+    or None. frames: whole video frames that the voice lasts, where that counts (media.inspect); otherwise 0.
+    """
 
     name: str
     voice: Path | None
-    box: tuple[float, ...] | None
+    box: tuple[int, ...] | None
+    frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,17 +122,17 @@ def read_persons(data: dict, folder: Path) -> tuple[Person, ...]:
     return tuple(Person(name, files[name], read_box(boxes[name], name) if boxes else None) for name in names)
 
 
-def read_box(box: object, name: str) -> tuple[float, ...]:
-    """The four numbers of a box: [first row, first column, row after the last, column after the last]."""
+def read_box(box: object, name: str) -> tuple[int, ...]:
+    """The whole pixels of a box: [first row, first column, row after the last, column after the last]."""
     numbers = isinstance(box, list) and all(type(n) in (int, float) and math.isfinite(n) for n in box)
     if not numbers or len(box) != 4:
         raise InputError(f"bbox {name}: {json.dumps(box)} is not four numbers.", "Write [row, column, row, column].")
-    if box[0] < 0 or box[1] < 0 or box[2] <= box[0] or box[3] <= box[1]:
-        raise InputError(
-            f"bbox {name}: {json.dumps(box)} is empty or starts outside the picture.",
-            "Write [first row, first column, last row, last column]; the reference counts rows with x.",
-        )
-    return tuple(box)
+    if box[0] < 0 or box[1] < 0:
+        raise InputError(f"bbox {name}: {json.dumps(box)} starts outside the picture.", BOX)
+    top, left, bottom, right = pixels = tuple(int(number) for number in box)  # as the reference cuts them off
+    if bottom <= top or right <= left:
+        raise InputError(f"bbox {name}: {json.dumps(box)} holds no whole pixel.", BOX)
+    return pixels
 
 
 def find_file(name: object, key: str, kinds: tuple[str, ...], folder: Path) -> Path:

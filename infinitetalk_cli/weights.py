@@ -103,14 +103,17 @@ class Weights:
     ckpt_dir: Path | None = None
 
     @classmethod
-    def of(cls, options: Namespace, persons: int) -> Weights:
-        """From the command line. InputError for what is absent or what ComfyUI does not load, before it starts."""
+    def of(cls, options: Namespace, has_regions: bool) -> Weights:
+        """From the command line. InputError for what is absent or what ComfyUI does not load, before it starts.
+
+        has_regions: whether several voices are bound to regions; one person with a box is two, a voice and silence.
+        """
         weights = cls(not options.server)
         if options.ckpt_dir:
             weights.read_ckpt_dir(Path(options.ckpt_dir), options)
         adapter = options.infinitetalk_dir and Path(options.infinitetalk_dir)
         if adapter and adapter.is_dir():  # the download as it is
-            adapter = adapter / ("single" if persons == 1 else "multi") / "infinitetalk.safetensors"
+            adapter = adapter / ("multi" if has_regions else "single") / "infinitetalk.safetensors"
         named = {ADAPTER: adapter, BASE: options.dit_path, SPEECH: options.wav2vec_dir, EMBEDS: options.embeds}
         for role, path in named.items():
             if path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import urllib.parse
 import wave
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from infinitetalk_cli.server import PACK, Server
 
 
 class ServerUnderTest(Server):
-    """Use as a context manager; `url`, `base`, `log`, `object_info`, `queue`, `view` and `upload` come from Server."""
+    """Use as a context manager; `url`, `base`, `log`, `object_info`, `queue`, `save` and `upload` come from Server."""
 
     def __init__(self, comfyui: Path, base: Path, models: Path, arguments: list[str] | None = None):
         super().__init__(comfyui, make_base(base, models), arguments)
@@ -57,8 +58,13 @@ class ServerUnderTest(Server):
         files = [file for file in output_files(history) if file["type"] == "output"]
         assert len(files) == 1 and files[0]["filename"].endswith(".mp4"), files
         path = folder / files[0]["filename"]
-        path.write_bytes(self.view(files[0]))
+        self.save(files[0], path)
         return path
+
+    def view(self, file: dict) -> bytes:
+        """The bytes of one of output_files."""
+        query = {key: file[key] for key in ("filename", "subfolder", "type")}
+        return self.request(f"/view?{urllib.parse.urlencode(query)}")
 
 
 def node_of(prompt: dict, class_type: str) -> str:

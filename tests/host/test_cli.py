@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ from demo.base import ASSETS
 from demo.commands import fit_speech
 from infinitetalk_cli.__main__ import main
 from infinitetalk_cli.client import Client, HostError
-from infinitetalk_cli.server import PACK
+from infinitetalk_cli.host import OwnHost
+from infinitetalk_cli.server import PACK, make_base
 from tests.host.server import node_of, read_video
 
 FILES = [
@@ -133,8 +136,51 @@ def test_a_curve_is_calibrated_and_then_skips(server, folder, capsys):
     assert first.shape == second.shape and np.abs(first - second).mean() > 0
 
 
+def test_files_pass_in_blocks(server, tmp_path):
+    """Neither way is more of a file in memory than a block or two."""
+    size = 48 * 2**20
+    with open(tmp_path / "large.bin", "wb") as file:
+        file.truncate(size - 5)
+        file.seek(0, os.SEEK_END)
+        file.write(b"end\r\n")
+    client = Client(server.url)
+    tracemalloc.start()
+    try:
+        name = client.upload(tmp_path / "large.bin", "blocks.bin")
+        client.save({"filename": name, "subfolder": "", "type": "input"}, tmp_path / "back.bin")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert filecmp.cmp(tmp_path / "large.bin", tmp_path / "back.bin", shallow=False)
+    assert most < size / 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back.bin", "large.bin"]
+
+
+def test_a_file_that_is_not_there_leaves_nothing(server, tmp_path):
+    with pytest.raises(HostError, match="/view"):
+        Client(server.url).save({"filename": "no.mp4", "subfolder": "", "type": "output"}, tmp_path / "no.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comfyui_of_its_own_gets_and_gives_files_without_a_copy(comfyui, tmp_path):
+    """It is not even running. A symbolic link stands for its file."""
+    host = OwnHost(comfyui, make_base(tmp_path / "base"))
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "a.wav").write_bytes(b"sound")
+    (tmp_path / "link.wav").symlink_to(Path("voices") / "a.wav")
+    assert host.upload(tmp_path / "link.wav", "1_a.wav") == "1_a.wav"
+    assert (host.base / "input" / "1_a.wav").samefile(tmp_path / "voices" / "a.wav")
+    made = host.base / "output" / "InfiniteTalk" / "cli_1.mp4"
+    made.parent.mkdir()
+    made.write_bytes(b"video")
+    node = made.stat().st_ino
+    host.save({"filename": "cli_1.mp4", "subfolder": "InfiniteTalk", "type": "output"}, tmp_path / "res.mp4")
+    assert (tmp_path / "res.mp4").stat().st_ino == node and not made.exists()
+
+
 def test_a_file_too_large_for_the_host_is_told(server, folder, capsys):
-    with open(folder / "large.wav", "wb") as file:
+    shutil.copy(folder / "a.wav", folder / "large.wav")
+    with open(folder / "large.wav", "r+b") as file:
         file.truncate(101 * 2**20)  # the host's limit is 100 MB
     assert main([*job(folder, "face.png", "large.wav"), "--server", server.url, *FILES]) == 2
     assert "large.wav: 101 MB are more than the ComfyUI" in capsys.readouterr().err

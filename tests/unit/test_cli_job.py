@@ -51,6 +51,11 @@ def test_a_box_binds_even_a_single_voice(folder):
     assert read(folder, {**GOOD, "bbox": {"person1": [0, 0, 10, 10]}}).has_regions
 
 
+def test_a_box_is_cut_to_whole_pixels_as_in_the_reference(folder):
+    job = read(folder, {**GOOD, "bbox": {"person1": [0.9, 1, 10.9, 2.1]}})
+    assert job.persons[0].box == (0, 1, 10, 2)
+
+
 @pytest.mark.parametrize(
     ("source", "voice", "is_video"),
     [("clip.mov", "c.mp3", True), ("face.webp", "clip.mov", False), ("clip.mov", "d.flac", True)],
@@ -101,8 +106,10 @@ def test_embeddings_need_no_prompt(folder):
         ({**GOOD, "bbox": {"person1": [0, 0, 1]}}, "bbox person1: [0, 0, 1] is not four numbers", "[row, column"),
         ({**GOOD, "bbox": {"person1": [0, 0, "1", 1]}}, "is not four numbers", "[row, column"),
         ({**GOOD, "bbox": {"person1": [0, 0, float("nan"), 1]}}, "is not four numbers", "[row, column"),
-        ({**GOOD, "bbox": {"person1": [9, 0, 9, 5]}}, "is empty or starts outside", "first row"),
-        ({**GOOD, "bbox": {"person1": [-1, 0, 9, 5]}}, "is empty or starts outside", "first row"),
+        ({**GOOD, "bbox": {"person1": [9, 0, 9, 5]}}, "bbox person1: [9, 0, 9, 5] holds no whole pixel", "first row"),
+        ({**GOOD, "bbox": {"person1": [0, 0, 0.5, 0.5]}}, "[0, 0, 0.5, 0.5] holds no whole pixel", "Write pixels"),
+        ({**GOOD, "bbox": {"person1": [3.2, 0, 3.9, 50]}}, "[3.2, 0, 3.9, 50] holds no whole pixel", "Write pixels"),
+        ({**GOOD, "bbox": {"person1": [-1, 0, 9, 5]}}, "starts outside the picture", "first row"),
         ({**GOOD, "video_audio": "face.png"}, "video_audio: face.png has the ending .png", "Use .wav"),
         ({**GOOD, "video_audio": 1}, "video_audio: it is a number", "Write a text"),
     ],

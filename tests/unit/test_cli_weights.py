@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from infinitetalk.errors import InputError
 from infinitetalk_cli.arguments import parse
+from infinitetalk_cli.job import Job, Person
 from infinitetalk_cli.weights import ADAPTER, BASE, CLIP, EMBEDS, LORA, SPEECH, TEXT, VAE, Weights, in_list
 
 MARKS = {BASE: BASE.marks, ADAPTER: ADAPTER.marks, TEXT: TEXT.marks, VAE: VAE.marks, CLIP: CLIP.marks}
@@ -26,8 +27,8 @@ def options(*arguments: object, server: bool = False) -> Namespace:
     return parse([*(["--server", "h"] if server else []), *map(str, arguments)])
 
 
-def weights(*arguments: object, persons: int = 1, server: bool = False) -> Weights:
-    return Weights.of(options(*arguments, server=server), persons)
+def weights(*arguments: object, has_regions: bool = False, server: bool = False) -> Weights:
+    return Weights.of(options(*arguments, server=server), has_regions)
 
 
 @pytest.fixture
@@ -56,11 +57,15 @@ def test_embeddings_stand_for_text_encoder_and_clip(folder):
     assert paths["embeds"]["infinitetalk"] == str(folder)
 
 
-def test_the_download_of_the_adapter_is_taken_by_the_number_of_persons(folder):
+def test_the_download_of_the_adapter_is_taken_by_the_number_of_voices(folder):
+    """One person in a box is two voices for the model: the person's and the silence of everybody else."""
     for kind in ("single", "multi"):
         put(folder / "InfiniteTalk" / kind / "infinitetalk.safetensors", ADAPTER.marks)
-    for persons, kind in ((1, "single"), (2, "multi")):
-        given = weights("--infinitetalk_dir", folder / "InfiniteTalk", persons=persons).chosen[ADAPTER]
+    one, other = Person("person1", Path("a.wav"), None), Person("person2", Path("b.wav"), None)
+    boxed = Person("person1", Path("a.wav"), (0, 0, 9, 9))
+    for persons, kind in (((one,), "single"), ((one, other), "multi"), ((boxed,), "multi")):
+        job = Job("A man talks", Path("face.png"), persons, "para", None)
+        given = weights("--infinitetalk_dir", folder / "InfiniteTalk", has_regions=job.has_regions).chosen[ADAPTER]
         assert given.path.parent.name == kind and str(given.entry) == "infinitetalk.safetensors"
 
 
