@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.host.scenes import detect
-from ..infinitetalk.scenes import check_detection
+from ..infinitetalk.scenes import DETECTORS, check_detection
 from .common import ALIASES, CATEGORY, Scenes, verdict
 
 
@@ -22,7 +22,7 @@ class InfiniteTalkScenes(io.ComfyNode):
                 io.Video.Input("video", tooltip="The video that InfiniteTalk Video Reference takes, trimmed the same."),
                 io.Combo.Input(
                     "detector",
-                    options=["adaptive", "content", "threshold", "all"],
+                    options=list(DETECTORS),
                     default="adaptive",
                     tooltip="adaptive: cuts that stand out from the motion around them; content: any large change; "
                     "threshold: fades through black; all: the three together, as the reference does.",

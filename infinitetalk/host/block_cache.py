@@ -40,7 +40,10 @@ class _Call:
 
 @dataclass
 class BlockCache:
-    """The residuals of one sampling, by branch, and the rule that says when they serve."""
+    """The residuals of one sampling, by branch, and the rule that says when they serve.
+
+    keys: how the branches of a call are told apart; the recorded leak of the reference is made with its own.
+    """
 
     decide: Decide
     tally: Tally

@@ -1,4 +1,7 @@
-"""A host VIDEO or IMAGE batch -> a source that is read by time. Opens and checks it, decodes nothing beyond that."""
+"""A host VIDEO or IMAGE batch -> a source that is read by time.
+
+Opens and checks it: of a video the first frame is decoded, of a batch every picture is looked at.
+"""
 
 from __future__ import annotations
 
