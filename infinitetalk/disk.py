@@ -37,12 +37,12 @@ def _explain(error: Exception, path: Path) -> InputError | None:
     if number in _FULL:
         return InputError(
             f"{path}: the disk is full ({_megabytes(_free(path.parent))} left).",
-            "Free some space or choose an output folder on another disk, then run again.",
+            "Free some space or choose a folder on another disk, then run again.",
         )
     if number in _CLOSED:
         return InputError(
             f"{path}: it cannot be written ({os.strerror(number)}).",
-            "Choose another output folder, or give the user that runs this program the right to write there.",
+            "Choose another folder, or give the user that runs this program the right to write there.",
         )
     return None
 
@@ -63,7 +63,7 @@ def check_writable(folder: str | Path, expected_bytes: int | None = None) -> Non
     if expected_bytes is not None and free < expected_bytes:
         raise InputError(
             f"{folder}: {_megabytes(free)} left on the disk, this video may need {_megabytes(expected_bytes)}.",
-            "Free some space or choose an output folder on another disk.",
+            "Free some space or choose a folder on another disk.",
         )
 
 

@@ -37,9 +37,13 @@ def flow_sigmas(steps: int, shift: float) -> torch.Tensor:
 
 
 def last_steps(sigmas: torch.Tensor, share: float) -> torch.Tensor:
-    """The last `share` (above 0, up to 1) of a schedule's steps, one at least: [steps + 1] -> [kept + 1].
+    """The last `share` (above 0, up to 1) of a schedule: [steps + 1] -> [kept + 1].
 
-    With SDEdit (Meng et al. 2021) the source, noised to the first sigma kept, takes the place of pure noise.
+    Begins between two sigmas where the share ends between two steps, so that few steps obey it too. With
+    SDEdit (Meng et al. 2021) the source, noised to the first of these sigmas, takes the place of pure noise.
     """
     steps = len(sigmas) - 1
-    return sigmas[steps - max(1, round(steps * share)) :]
+    position = min(round((1.0 - share) * steps, 6), steps - 1e-3)  # rounded: 0.7 of 10 steps begins at step 3
+    step = int(position)
+    first = torch.lerp(sigmas[step], sigmas[step + 1], position - step)
+    return torch.cat([first[None], sigmas[step + 1 :]])

@@ -24,7 +24,7 @@ from .regions import Region
 
 ORDERS = ("para", "add")
 MAX_SPEAKERS = 8
-MAX_START = 7200.0  # seconds; a later start is a mistake, and its silence would fill the memory
+MAX_START = 1800.0  # seconds; the silence before it is encoded as a whole, which takes time and memory
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,8 @@ def refuse(options: argparse.Namespace) -> None:
             )
     if options.server and options.rest:
         raise InputError("--server: what stands after -- is for an own ComfyUI.", "Start the server with it instead.")
+    if options.embeds and options.negative_prompt is not None:
+        raise InputError("--negative_prompt: --embeds holds the negative prompt too.", "Leave one of the two out.")
     if options.calibrate and (options.magcache or options.use_teacache):
         raise InputError("--calibrate: it measures without a cache.", "Leave out --magcache and --use_teacache.")
     if options.magcache and options.use_teacache:

@@ -61,11 +61,17 @@ def _roots() -> list[str]:
     return [root for root in roots if os.path.isdir(root)]
 
 
+def _check_interrupt(module, args) -> None:
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
 class Wav2VecEncoder:
     """A managed wav2vec2 with the attributes the host expects of an AUDIO_ENCODER."""
 
     def __init__(self, path: str):
         self.model, self.do_normalize = load_wav2vec(path)
+        for module in self.model.modules():  # as the host's own layers do: a cancel reaches a long recording
+            module.register_forward_pre_hook(_check_interrupt)
         self.load_device = comfy.model_management.text_encoder_device()
         self.model_sample_rate = SAMPLE_RATE
         # In a module of its own: the host writes `device` on what it manages, transformers' models forbid it.

@@ -28,7 +28,7 @@ from ..video import VideoWriter, expected_bytes
 from .conditioning import check_features
 from .denoise import Denoiser, Inputs
 from .progress import RunProgress
-from .step_cache import check_cache, finish_cache, with_cache
+from .step_cache import check_cache, finish_cache, other_cache, with_cache
 from .vae import WanVae, check_vae
 from .video_reference import References
 
@@ -38,7 +38,7 @@ UNFINISHED_PREFIX = "InfiniteTalk/unfinished"
 
 @dataclass(frozen=True)
 class Rendered:
-    """The video's path; forwards of the model that were skipped; a line on that for the user."""
+    """The video's path; forwards of the model that our step cache skipped; a line on that for the user."""
 
     path: Path
     skipped: int
@@ -74,7 +74,7 @@ def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> 
             writer.add(finished.frames)
             done += 1
             progress.finished(finished.window, finished.frames)
-        path, saved = writer.finish(), finish_cache(config.cache, tally)
+        path, saved = writer.finish(), finish_cache(config.cache, tally) or other_cache(inputs.model)
     except BaseException:
         # Cancel is a BaseException of the host; out of memory or a full disk must not lose frames either.
         _keep(writer, done, len(windows), progress)

@@ -24,7 +24,11 @@ def open_source(
     is not copied. Raises InputError for both, for none, and for what VideoSource and PictureSource refuse.
     """
     if (video is None) == (images is None):
-        problem = "a VIDEO and pictures are both connected" if images is not None else "no VIDEO is connected"
+        problem = (
+            "a VIDEO and pictures are both connected"
+            if images is not None
+            else "neither a VIDEO nor pictures are connected"
+        )
         raise InputError(f"{name}: {problem}.", "Connect one of the two, video or images.")
     if images is not None:
         return PictureSource(images, fps, name)

@@ -130,6 +130,12 @@ def _why_never(config: CacheConfig, steps: int) -> str:
     return f"threshold {config.threshold:g} was always exceeded"
 
 
+def other_cache(model) -> str:
+    """A line on the host's own step cache on `model`, whose skipped forwards only the host counts; "" without one."""
+    other = model.model_options.get("transformer_options", {}).get("easycache")
+    return "" if other is None else f"{other.name} counts what it skips in ComfyUI's log"
+
+
 def _refuse_other_caches(model_options: dict) -> None:
     other = model_options.get("transformer_options", {}).get("easycache")
     if other is not None:

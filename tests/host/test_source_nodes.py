@@ -92,7 +92,7 @@ def test_what_is_no_one_source_is_refused(tmp_path):
     video, images = from_pictures(3, Fraction(25))
     with pytest.raises(InputError, match="video: a VIDEO and pictures are both connected"):
         open_source(video, images)
-    with pytest.raises(InputError, match="source: no VIDEO is connected"):
+    with pytest.raises(InputError, match="source: neither a VIDEO nor pictures are connected"):
         open_source(name="source")
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     for trim in ({}, {"start_time": -1.0}):

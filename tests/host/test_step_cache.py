@@ -326,3 +326,16 @@ def test_a_second_cache_is_refused_in_both_orders(machine, node):
         cached(machine, model=put(machine.model))
     with pytest.raises(InputError, match=f"already carries {name}"):
         machine.sample(put(cached(machine)), THREE)
+
+
+@pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
+def test_the_hosts_own_cache_is_said_to_count_for_itself(machine, tmp_path, node):
+    import comfy_extras.nodes_easycache as nodes
+
+    from infinitetalk.host.run import render
+    from tests.host.machine import CONFIG, folders
+
+    model = getattr(nodes, node).execute(machine.model, 0.2, 0.0, 1.0, False).result[0]
+    with folders(tmp_path):
+        done = render(machine.inputs(9, model=model), CONFIG)
+    assert (done.skipped, done.report) == (0, f"{node.removesuffix('Node')} counts what it skips in ComfyUI's log")

@@ -256,7 +256,12 @@ def test_sdedit_runs_its_share_of_the_steps(machine):
     sigmas = flow_sigmas(10, 5.0)
     assert torch.equal(last_steps(sigmas, 1.0), sigmas)
     assert torch.equal(last_steps(sigmas, 0.7), sigmas[3:])
-    assert torch.equal(last_steps(sigmas, 0.01), sigmas[-2:])
+    between = last_steps(flow_sigmas(4, 2.0), 0.9)  # 0.4 of the first step is left out
+    whole = flow_sigmas(4, 2.0)
+    assert torch.equal(between[1:], whole[1:]) and whole[1] < between[0] < whole[0]
+    torch.testing.assert_close(between[0], whole[0] + 0.4 * (whole[1] - whole[0]))
+    last = last_steps(sigmas, 0.01)
+    assert len(last) == 2 and 0 < last[0] < sigmas[-2] and last[1] == 0
 
 
 def test_sdedit_needs_a_source_video(machine, tmp_path):

@@ -103,6 +103,7 @@ def test_what_a_host_of_our_own_is_started_with():
         (["--sample_step", "4"], "unrecognized arguments: --sample_step", "--help"),
         (["--comfyui", "C"], "--comfyui: not allowed with argument --server", "--help"),
         (["--", "--lowvram"], "what stands after -- is for an own ComfyUI", "Start the server"),
+        (["--embeds", "e", "--negative_prompt", "x"], "--embeds holds the negative prompt too", "Leave one"),
         (["--calibrate", "a", "--use_teacache"], "--calibrate: it measures without a cache", "Leave out"),
         (["--magcache", "a", "--use_teacache"], "--magcache: --use_teacache is given too", "Give one"),
     ],
