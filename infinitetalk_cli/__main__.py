@@ -116,5 +116,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # both cancel the run at the host
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both cancel the run at the host
     sys.exit(main(sys.argv[1:]))
