@@ -121,4 +121,4 @@ def test_easycache_on_the_model_is_refused(server, graph):
     with pytest.raises(HostError, match="already carries EasyCache"):
         server.queue(graph)
     del graph["12"]["inputs"]["cache"]
-    assert shown(server.queue(graph)) == ("", 0)
+    assert shown(server.queue(graph)) == ("EasyCache counts what it skips in ComfyUI's log", 0)

@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
     for path in (tmp_path / "file" / "v.mp4", tmp_path / "missing" / "v.mp4"):
         with pytest.raises(InputError, match="cannot be written") as caught:
             VideoWriter(path, 64, 48)
-        assert str(path) in caught.value.problem and "output folder" in caught.value.remedy
+        assert str(path) in caught.value.problem and "another folder" in caught.value.remedy
 
 
 @pytest.mark.parametrize("size", [(63, 48), (64, 47), (0, 48)])
