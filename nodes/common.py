@@ -17,6 +17,10 @@ Reference = io.Custom("INFINITETALK_REFERENCE")
 Guidance = io.Custom("INFINITETALK_GUIDANCE")
 Cache = io.Custom("INFINITETALK_CACHE")
 Scenes = io.Custom("INFINITETALK_SCENES")
+Sound = io.Custom("INFINITETALK_SOUND")
+Table = io.Custom("INFINITETALK_TABLE")
+Redo = io.Custom("INFINITETALK_REDO")
+Start = io.Custom("INFINITETALK_START")
 
 
 def verdict(check: Callable[..., object], *values: object) -> bool | str:
