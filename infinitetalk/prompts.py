@@ -14,13 +14,14 @@ from .errors import InputError
 from .timeline import Window
 
 MAX_LINES = 300  # a different text each is 2.4 GB of embeddings
+LONGEST_TIME = 20  # characters; more are no time of a video
 WINDOW, SECOND = "window", "second"
 HOW = "Write [0] a calm face | [12.5] she laughs | [1:02:03] she waves, or the same on lines of their own."
 
 Span = tuple[str, float, float | None]
 
 _HEAD = re.compile(r"\[([\d\s:.,;+\-s]*\d[\d\s:.,;+\-s]*)\]\s*(.*)", re.DOTALL)
-_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", re.ASCII)
 
 
 class Line(NamedTuple):
@@ -72,21 +73,33 @@ def middle(window: Window) -> float:
     return (window.start + window.motion + window.keep / 2) / FPS
 
 
+def read_time(text: str) -> float | None:
+    """The seconds of a time written as 12.5, 0:12 or 1:02:03.5; None when it is none.
+
+    Minutes and seconds are below 60 where a larger unit stands before them.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None or len(text) > LONGEST_TIME:
+        return None
+    hours, minutes, seconds = match.groups()
+    if (minutes and float(seconds) >= 60) or (hours and int(minutes) >= 60):
+        return None
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+
+
 def _lines(unit: str, starts: list[float], texts: list[str]) -> tuple[Line, ...]:
     ends = [*starts[1:], None]
     return tuple(Line(text, (unit, start, end)) for text, start, end in zip(texts, starts, ends, strict=True))
 
 
 def _seconds(time: str, line: int) -> float:
-    """The seconds of a written time; minutes and seconds below 60 where a larger unit stands before them."""
-    match = _TIME.fullmatch(time)
-    hours, minutes, seconds = match.groups() if match else (None, None, "60")
-    if match is None or (minutes and float(seconds) >= 60) or (hours and int(minutes) >= 60):
+    seconds = read_time(time)
+    if seconds is None:
         raise InputError(
             f"text: [{time}] in line {line} is not a time.",
             "Write seconds as [12.5], or a clock as [0:12] or [1:02:03.5].",
         )
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+    return seconds
 
 
 def _check_timed(starts: list[float], texts: list[str]) -> None:
