@@ -1,8 +1,8 @@
 """One growing mp4: H.264 picture at 25 fps, AAC sound beside it, encoded in the caller's thread.
 
 Shapes: blocks of frames are uint8 [n, H, W, 3]. Colours are converted to BT.709 limited range and
-tagged so, the standard that players assume. The file is a fragmented mp4: it plays up to its last
-fragment whatever happens to the program. Knows no threads, no final name and no errors of the disk.
+tagged so, the standard that players assume. Unless told otherwise the file is a fragmented mp4: it plays
+up to its last fragment whatever happens to the program. Knows no threads, no final name and no errors of the disk.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from .soundtrack import Soundtrack
 
 FRAGMENT = 2 * FPS  # at most, frames between two key frames; each key frame begins a fragment
 PRESET = "fast"
+GROWING = "frag_keyframe+delay_moov+use_metadata_tags"  # kinds of mp4: readable while it is written, ...
+ORDINARY = "use_metadata_tags"  # ... or only at the end, but with an index of all its frames
 # x264's macroblock tree reads memory that nobody wrote at some widths (448 pixels for one, not 640): the same
 # frames then give other bits from run to run.
 REPEATABLE = "mbtree=0"
@@ -38,14 +40,21 @@ _BT709, _LIMITED = 1, 1  # numbers of AVCOL_*_BT709 and AVCOL_RANGE_MPEG, the sa
 class Encoder:
     """A container with its picture stream and its sound, for one thread at a time.
 
-    size: (width, height), even. audio: sound that passed check_soundtrack(), or None.
+    size: (width, height), even. audio: sound that passed check_soundtrack(), or None. kind: GROWING or ORDINARY.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], audio: Audio | None, crf: int, metadata: Mapping[str, str]):
-        flags = "frag_keyframe+delay_moov+use_metadata_tags"
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        audio: Audio | None,
+        crf: int,
+        metadata: Mapping[str, str],
+        kind: str = GROWING,
+    ):
         path.touch()  # PyAV opens the file with the first packet; a closed folder should be known now
         # flush_packets: every fragment goes to the disk when it is whole, not when a buffer is full
-        self.container = av.open(str(path), "w", format="mp4", options={"movflags": flags, "flush_packets": "1"})
+        self.container = av.open(str(path), "w", format="mp4", options={"movflags": kind, "flush_packets": "1"})
         self.container.metadata.update(metadata)
         options = {"crf": str(crf), "preset": PRESET, "x264-params": REPEATABLE}
         self.stream = self.container.add_stream("libx264", rate=FPS, options=options)

@@ -149,6 +149,14 @@ def is_whole(path: str | Path) -> bool:
     return bool(boxes) and boxes[-1] == (b"mfra", length)
 
 
+def is_closed(path: str | Path) -> bool:
+    """True for an ordinary mp4 that was written to its last byte: index and picture are there, nothing is cut off."""
+    with open(path, "rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        boxes = list(_boxes(file, length))
+    return {b"moov", b"mdat"} <= {kind for kind, _ in boxes} and boxes[-1][1] == length
+
+
 def cut_torn_end(path: str | Path) -> bool:
     """Shorten a fragmented mp4 whose writing was cut off to its last whole fragment, so that it plays.
 
