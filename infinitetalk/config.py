@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .errors import InputError
 from .settings import CacheConfig, GuidanceConfig
 
+MATHS = 1  # raised whenever the same inputs give other pictures than before: finished windows are then not continued
 FPS = 25  # output frames per second; the audio features have the same rate
 SAMPLE_RATE = 16_000  # what wav2vec2 hears, Hz
 VAE_TIME = 4  # frames per latent frame (after the first)
@@ -78,6 +79,7 @@ class StreamConfig:
     reference does it (the speech backwards, which makes lips move).
     source_strength: 1 starts from noise; less is SDEdit: the share of the steps that are run, from the
     source's noised latents on. cuts: frames where a new scene of the source begins. cache: skips forwards.
+    silence_gate: where nobody speaks the model hears the silence after speech, which closes the mouth.
     """
 
     window: WindowConfig = WindowConfig()
@@ -90,6 +92,7 @@ class StreamConfig:
     source_strength: float = 1.0
     cuts: tuple[int, ...] = ()
     cache: CacheConfig | None = None
+    silence_gate: bool = False
 
     def __post_init__(self):
         if not 0.0 <= self.colour <= 1.0:

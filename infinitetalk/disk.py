@@ -83,6 +83,16 @@ def publish(part: Path, final: Path) -> None:
             os.close(folder)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file so that it is there whole or not at all, also after a power loss. Raises OSError."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(content)
+        publish(part, path)
+    finally:
+        discard(part)
+
+
 def discard(path: Path) -> None:
     """Remove a file if it is there; a folder that is gone or closed is no error."""
     with contextlib.suppress(OSError):

@@ -39,6 +39,10 @@ class Reference:
         """What conditions `window`: for a still picture, itself."""
         return self
 
+    def shown(self, window: Window) -> torch.Tensor:
+        """The picture of `window`, [H, W, 3]."""
+        return self.picture
+
     @property
     def height(self) -> int:
         return self.picture.shape[0]

@@ -24,6 +24,7 @@ from av.video.reformatter import VideoReformatter
 from .buckets import check_picture
 from .config import FPS
 from .decoding import Decoder, File, Look
+from .digests import digest, file_digest
 from .errors import InputError
 
 COARSE = Fraction(1, 1000)  # s; a longer tick is that of the frames themselves and rounds nothing
@@ -37,6 +38,7 @@ class Source(Protocol):
     width: int
     height: int
     seconds: float
+    identity: str  # sha256 hex of all that it shows
 
     def frame(self, seconds: float) -> torch.Tensor:
         """uint8 [H, W, 3] shown at `seconds`."""
@@ -85,6 +87,13 @@ class VideoSource:
             self._last = self._first + math.ceil((self._start + length - self._slack) / self._tick) - 1
         self.width, self.height = self._look.size
         self.seconds = float(length if self._cut else total - self._start)
+
+    @property
+    def identity(self) -> str:
+        """sha256 hex of what it shows: the bytes of the file, read anew, and the part in use."""
+        part = f"{self._start} {self._last - self._first}"
+        source = self._file.source
+        return digest(part, source if isinstance(source, bytes) else file_digest(source))
 
     def frame(self, seconds: float) -> torch.Tensor:
         with contextlib.closing(self.frames(seconds, 1)) as pictures:
@@ -178,6 +187,11 @@ class PictureSource:
         self._images, self._rate = images, _exact(rate)
         self.height, self.width = images.shape[1:3]
         self.seconds = float(len(images) / self._rate)
+
+    @property
+    def identity(self) -> str:
+        """sha256 hex of the pictures and their rate."""
+        return digest(self._images, str(self._rate))
 
     def frame(self, seconds: float) -> torch.Tensor:
         return self._picture(_exact(seconds), None)

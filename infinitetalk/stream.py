@@ -1,7 +1,7 @@
-"""Window after window: denoise, decode, grade, hand out the new frames, keep the motion for the next.
+"""Take after take: denoise, decode, grade, measure, hand out the new frames and what the next window continues from.
 
-A generator: the caller owns progress, preview, writing and abort, and gives the four stages as
-functions, so nothing here knows the host, the models or the disk.
+A generator: the caller owns progress, preview, keeping and abort, and gives the stages as functions, so
+nothing here knows the host, the models or the disk.
 
 Shapes: latent [1, 16, T, h, w] un-normalised; frames [F, H, W, 3] float 0..1 on the VAE's device.
 Source: the streaming loop of the public InfiniteTalk implementation.
@@ -9,52 +9,57 @@ Source: the streaming loop of the public InfiniteTalk implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
-from .timeline import Window
+from .takes import Take
 from .video import to_uint8
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The work of one window.
+    """The work of one take.
 
-    first(window) -> latent [1, 16, 1, h, w] of the picture that a window without motion frames starts
-    from; denoise(window, held latent) -> latent; decode(latent) -> frames; grade(window, frames) ->
-    frames, the colour correction; encode(frames) -> latent of the motion frames.
+    held(take) -> latent that its first latent frames are held to: the picture's where sampling starts afresh,
+    else the `Finished.motion` of its source. denoise(take, held) -> latent; decode(latent) -> frames;
+    grade(take, frames) -> frames, the colour correction; encode(frames) -> latent of the motion frames;
+    look(take, frames) is shown all graded frames before they are dropped.
     """
 
-    first: Callable[[Window], torch.Tensor]
-    denoise: Callable[[Window, torch.Tensor], torch.Tensor]
+    held: Callable[[Take], torch.Tensor]
+    denoise: Callable[[Take, torch.Tensor], torch.Tensor]
     decode: Callable[[torch.Tensor], torch.Tensor]
-    grade: Callable[[Window, torch.Tensor], torch.Tensor]
+    grade: Callable[[Take, torch.Tensor], torch.Tensor]
     encode: Callable[[torch.Tensor], torch.Tensor]
+    look: Callable[[Take, torch.Tensor], None] = lambda take, frames: None
 
 
 @dataclass(frozen=True)
 class Finished:
-    """One window's new frames, uint8 [keep, H, W, 3] on the CPU, ready to be written."""
+    """frames: the new ones of one take, uint8 [keep, H, W, 3] on the CPU, ready to be written.
 
-    window: Window
-    frames: torch.Tensor
-
-
-def stream(windows: Sequence[Window], stages: Stages) -> Iterator[Finished]:
-    """Sample `windows` in order and yield each one's new frames.
-
-    A window without motion frames (the run's first, the first of a scene) holds the latent of its
-    picture; every other one holds the encoding of the last `motion` frames before it, taken after the
-    colour correction, as the reference does. Frames of more than one window never exist at once.
+    motion: what the next window continues from, a latent of `take.hand_on` frames, or None.
     """
-    motion = None
-    for window, following in zip(windows, [*windows[1:], None], strict=True):
-        held = motion if window.motion else stages.first(window)
-        frames = stages.grade(window, stages.decode(stages.denoise(window, held)))
+
+    take: Take
+    frames: torch.Tensor
+    motion: torch.Tensor | None
+
+
+def stream(takes: Iterable[Take], stages: Stages) -> Iterator[Finished]:
+    """Sample `takes` in order and yield each one when it is made.
+
+    The motion frames are taken after the colour correction, as the reference does. Frames of more than one
+    window never exist at once, and nothing is carried from take to take: a run that was stopped anywhere goes
+    on as if it had not been.
+    """
+    for take in takes:
+        window = take.window
+        frames = stages.grade(take, stages.decode(stages.denoise(take, stages.held(take))))
+        stages.look(take, frames)
         fresh = to_uint8(frames[window.motion : window.motion + window.keep]).cpu()
-        if following is not None and following.motion:
-            motion = stages.encode(frames[-following.motion :])
+        motion = stages.encode(frames[-take.hand_on :]) if take.hand_on else None
         del frames
-        yield Finished(window, fresh)
+        yield Finished(take, fresh, motion)

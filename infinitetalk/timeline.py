@@ -54,19 +54,25 @@ class Window:
 
 
 def plan(
-    total: int, config: WindowConfig, mode: str = "streaming", seed: int = 0, cuts: tuple[int, ...] = ()
+    total: int,
+    config: WindowConfig,
+    mode: str = "streaming",
+    seed: int = 0,
+    cuts: tuple[int, ...] = (),
+    begun: bool = False,
 ) -> tuple[Window, ...]:
     """The windows that cover `total` frames of speech; in "clip" mode only the first.
 
     Windows advance by frames - motion; the last is the first whose end reaches `total`. All are
     full length: the model is given as many frames as it was trained with, and `keep` cuts the rest.
     cuts: rising frame numbers where the source's picture changes to another scene; there a window
-    without motion frames starts, and the window before keeps only the frames up to it.
+    without motion frames starts, and the window before keeps only the frames up to it. begun: the speech goes on
+    after a video that is there, whose last frames are the first window's motion frames, at negative times.
     """
     inside = [cut for cut in cuts if 0 < cut < total]
     windows: list[Window] = []
     for first, stop in zip([0, *inside], [*inside, total], strict=True):
-        start, motion = first, 0
+        start, motion = (first, 0) if first or not begun else (-config.motion, config.motion)
         while start + motion < stop:
             end = start + config.frames
             keep = min(end, stop) - start - motion

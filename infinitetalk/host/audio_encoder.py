@@ -18,6 +18,7 @@ from ..audio import check_audio, normalize_loudness, to_mono_16k
 from ..config import SAMPLE_RATE
 from ..errors import InputError
 from ..features import AudioFeatures, encode_features, normalize_wave
+from ..sound import MemorySound
 from ..wav2vec import conv_features, hidden_states, layer_outputs, load_wav2vec
 
 BYTES_PER_SAMPLE = 1200  # working memory of the convolutions of a base model in float32, measured 1.0 kB
@@ -112,7 +113,8 @@ def encode(encoder, audio: dict, normalize: bool | None) -> AudioFeatures:
                 wave.to(encoder.patcher.load_device), conv, layers, bool(own) if normalize is None else normalize
             )
 
-    return AudioFeatures(*run(wave), audio["waveform"].detach().cpu(), int(audio["sample_rate"]), wave, run)
+    sound = MemorySound(audio["waveform"], audio["sample_rate"])
+    return AudioFeatures(*run(wave), sound, MemorySound(wave[None, None], SAMPLE_RATE).digest, wave, run)
 
 
 def _functions(encoder):

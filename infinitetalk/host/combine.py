@@ -18,6 +18,7 @@ from comfy_api.latest import Types
 from ..disk import check_writable, discard, explained
 from ..errors import InputError
 from ..remux import can_remux, remux
+from ..sound import MemorySound, Sound
 from ..soundtrack import check_soundtrack
 from ..video import encode_frames
 
@@ -39,10 +40,7 @@ def combine_video(video: Any, audio: dict | None, prefix: str, workflow: dict, c
     goes into the file's tags, unless the host runs with --disable-metadata. crf: quality of frames that are encoded.
     Raises InputError for unusable sound and a folder that cannot be written, and leaves nothing half-written.
     """
-    sound = None
-    if audio:
-        check_soundtrack(audio["waveform"], int(audio["sample_rate"]))
-        sound = (audio["waveform"], int(audio["sample_rate"]))
+    sound = _sound(audio) if audio else None
     check_prefix(prefix)
     width, height = _size(video)
     output = folder_paths.get_output_directory()
@@ -75,6 +73,18 @@ def check_prefix(prefix: str) -> None:
         )
 
 
+def _sound(audio: dict) -> Sound:
+    waveform = audio["waveform"]
+    if waveform.ndim != 3 or waveform.shape[0] != 1:
+        raise InputError(
+            f"audio: {list(waveform.shape)} is not one recording [1, channels, samples].",
+            "Connect one recording at a time.",
+        )
+    sound = MemorySound(waveform, audio["sample_rate"])
+    check_soundtrack(sound)
+    return sound
+
+
 def _size(video: Any) -> tuple[int, int]:
     """(width, height); InputError for a file that cannot be read or holds no picture."""
     if isinstance(video, torch.Tensor):
@@ -88,7 +98,7 @@ def _size(video: Any) -> tuple[int, int]:
         ) from error
 
 
-def _copy(video: Any, path: Path, sound: tuple | None, tags: dict[str, str], crf: int) -> None:
+def _copy(video: Any, path: Path, sound: Sound | None, tags: dict[str, str], crf: int) -> None:
     source = video.get_stream_source() if hasattr(video, "get_active_trim_window") else None
     if isinstance(source, str) and not any(video.get_active_trim_window()) and can_remux(source):
         remux(source, path, sound, tags)

@@ -6,7 +6,7 @@ Holds the models of one run and nothing of a window; made by the node that runs 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.sample
@@ -18,13 +18,15 @@ from ..errors import InputError
 from ..features import AudioFeatures
 from ..reference import Reference, latent_shape
 from ..schedule import last_steps
+from ..settings import GuidanceConfig
+from ..takes import Take
 from ..timeline import Window
 from .conditioning import window_conditioning, window_tokens
 from .guider import make_guider
 from .prompts import for_window
 from .video_reference import References, VideoReference
 
-Report = Callable[[Window, int, torch.Tensor], None]  # (window, finished steps, predicted latent)
+Report = Callable[[Take, int, torch.Tensor], None]  # (take, finished steps, predicted latent)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Inputs:
     sigmas: torch.Tensor
 
 
+def guidance_of(take: Take, config: StreamConfig) -> GuidanceConfig:
+    """The guidance of one take: the run's, with what a table or a redo changes."""
+    changed = take.overrides
+    scales = {"text": changed.text_scale, "audio": changed.audio_scale}
+    given = {name: scale for name, scale in scales.items() if scale is not None}
+    return replace(changed.guidance or config.guidance, **given)
+
+
 @dataclass(frozen=True)
 class Denoiser:
     """references: of the run's windows; noise: (empty latent, seed) -> starting noise; report is called
@@ -58,27 +68,28 @@ class Denoiser:
     report: Report
     noise: Callable[[torch.Tensor, int], torch.Tensor] = comfy.sample.prepare_noise
 
-    def __call__(self, window: Window, held: torch.Tensor) -> torch.Tensor:
-        """The denoised latent of `window`, [1, 16, T, h, w], whose first latent frames equal `held`."""
-        run = self.inputs
-        reference = self.references.at(window)
+    def __call__(self, take: Take, held: torch.Tensor) -> torch.Tensor:
+        """The denoised latent of a take, [1, 16, T, h, w], whose first latent frames equal `held`."""
+        run, window, changed = self.inputs, take.window, take.overrides
+        reference = self.references.of(take)
         tokens = window_tokens(run.model, run.features, window, self.config.tail)
-        texts = for_window(run.positive, window), for_window(run.negative, window)
+        positive = run.positive if changed.positive is None else changed.positive
+        texts = for_window(positive, window), for_window(run.negative, window)
         conds = window_conditioning(*texts, reference, held, tokens)
-        guider = make_guider(run.model, *conds, self.config.guidance)
+        guider = make_guider(run.model, *conds, guidance_of(take, self.config))
         start = self._start(window)
 
         def after_step(step, x0, x, total):
-            self.report(window, step + 1, x0)
+            self.report(take, step + 1, x0)
 
         latent = guider.sample(
-            self.noise(start, window.seed),
+            self.noise(start, take.seed),
             start,
             run.sampler,
             last_steps(run.sigmas, self.config.source_strength),
             callback=after_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=window.seed,
+            seed=take.seed,
         )
         if not torch.isfinite(latent).all():  # it would spoil every later window too
             raise InputError(

@@ -1,190 +1,235 @@
-"""A whole run: check, plan, stream the windows, write the video. The Sampler node's one call.
+"""A whole run: check, plan, sample what is not there yet, join the video. The Sampler node's one call.
 
-Everything of the run lives in this call; whatever ends it, the finished windows stay playable.
+Everything of the run lives in this call and in its folder; whatever ends it, the finished windows stay, and the
+next call with the same inputs goes on after them.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 import torch
 
-from ..colour import match_colour
-from ..config import StreamConfig
-from ..disk import check_writable, discard, publish
+from ..config import FPS, MATHS, StreamConfig
+from ..disk import check_writable
+from ..drift import measure, thumbs
 from ..errors import InputError
-from ..reference import Reference
-from ..regions import check_regions
-from ..schedule import last_steps
+from ..extend import Start, last_frames
+from ..live import check_target
+from ..run_folder import RunFolder, Wanted, open_run
+from ..segment import read_tail, write_segment
 from ..step_cache import Tally
-from ..stream import Stages, stream
-from ..timeline import Window, plan, video_frames
-from ..video import VideoWriter, expected_bytes
-from .conditioning import check_features
-from .denoise import Denoiser, Inputs
+from ..stream import Finished, Stages, stream
+from ..table import Row, overrides_at
+from ..takes import Redo, Take, first_takes, plan_takes, to_sample
+from ..timeline import plan
+from ..video import expected_bytes
+from ..voice_activity import with_gate
+from .checks import check_run, check_takes, sampled_sigmas
+from .denoise import Denoiser, Inputs, guidance_of
+from .identity import environment, overrides_digest, run_identity
 from .progress import RunProgress
-from .step_cache import check_cache, finish_cache, other_cache, with_cache
-from .vae import WanVae, check_vae
+from .run_outputs import Outputs, kept_features
+from .stages import colour_anchor, make_stages
+from .step_cache import finish_cache, other_cache, with_cache
+from .vae import WanVae
 from .video_reference import References
 
-TEMP_PREFIX = "InfiniteTalk"
-UNFINISHED_PREFIX = "InfiniteTalk/unfinished"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a run is asked for beside its inputs and settings.
+
+    name: of its folder; afresh: even if there is such a run; table: changes by time; redo: other takes of windows;
+    start: a video to go on from; live: a target of `live.LiveOutput`; graph: digest of what made the models.
+    """
+
+    name: str = ""
+    afresh: bool = False
+    table: tuple[Row, ...] = ()
+    redo: tuple[Redo, ...] = ()
+    start: Start | None = None
+    live: str = ""
+    graph: str = ""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """The video's path; forwards of the model that our step cache skipped; a line on that for the user."""
+    """The video's path; forwards of the model that our step cache skipped; a line for the user; the run's folder."""
 
     path: Path
     skipped: int
     report: str
+    run: str
 
 
-def render(inputs: Inputs, config: StreamConfig, node_id: str | None = None) -> Rendered:
-    """Make the video, with its sound, in the host's temp folder.
+@dataclass(frozen=True)
+class Planned:
+    """A run that passed every check. takes: of its windows, in order."""
 
-    Raises InputError before sampling for inputs that cannot work together, and the host's interrupt
-    when the user cancels; the finished windows are then moved to the output folder.
+    inputs: Inputs
+    config: StreamConfig
+    wish: Wish
+    takes: Sequence[Take]
+
+    @property
+    def frames(self) -> int:
+        return sum(take.window.keep for take in self.takes)
+
+
+def render(inputs: Inputs, config: StreamConfig, wish: Wish = Wish(), node_id: str | None = None) -> Rendered:  # noqa: B008
+    """Make the video, with its sound, in the run's folder below the host's output folder.
+
+    Raises InputError before sampling for inputs that cannot work together, and the host's interrupt when the user
+    cancels; the finished windows are kept, and a playable file of them.
     """
-    features, reference = inputs.features, inputs.reference
     check_run(inputs, config)
-    windows = plan(features.frames, config.window, config.mode, config.seed, config.cuts)
-    path = _temp_path(reference, video_frames(windows))
-    steps = len(_sigmas(inputs, config)) - 1
-    progress = RunProgress(inputs.model, windows, steps, node_id)
+    check_target(wish.live)
+    begun = wish.start is not None
+    windows = plan(inputs.features.frames, config.window, config.mode, config.seed, config.cuts, begun)
+    first = first_takes(windows, lambda window: overrides_at(wish.table, window))
+    takes = plan_takes(first, wish.redo, overrides_digest)
+    check_takes(inputs, config, [*first, *takes])
+    run = Planned(inputs, config, wish, takes)
+    calibrates = config.cache is not None and config.cache.kind == "calibrate"  # it measures the sampling itself
+    identity = run_identity(inputs, config, wish.table, wish.start, wish.graph)
+    wanted = Wanted(wish.name, identity, MATHS, wish.afresh or calibrates, described(config, first))
+    output = Path(folder_paths.get_output_directory())
+    check_writable(output)
+    with open_run(output, wanted) as folder:
+        return _continue(folder, run, node_id)
+
+
+def described(config: StreamConfig, first: Sequence[Take]) -> dict[str, Any]:
+    """What run.json tells about a run."""
+    rows = [
+        {
+            "window": take.number,
+            "start": take.window.start,
+            "end": take.window.end,
+            "motion": take.window.motion,
+            "keep": take.window.keep,
+            "seed": take.seed,
+            "seconds": [(take.window.start + take.window.motion + n) / FPS for n in (0, take.window.keep)],
+        }
+        for take in first
+    ]
+    return {"made_with": environment(), "settings": asdict(config), "plan": rows}
+
+
+def _continue(folder: RunFolder, run: Planned, node_id: str | None) -> Rendered:
+    if not folder.new and folder.made_with != environment():
+        folder.log(f"goes on with {environment()}, was begun with {folder.made_with}: not bit for bit the same")
+    todo = to_sample(run.takes, lambda take: folder.record(take) is not None)
+    outputs = Outputs(folder, run, node_id)
+    made = None if todo else outputs.made()
+    if made is None:
+        made, line = _make(folder, run, todo, outputs)
+    else:
+        line = f"nothing to do: {folder.name} is finished"
+    skipped = sum(folder.record(take)["skipped"] for take in run.takes)
+    return Rendered(made, skipped, line, folder.name)
+
+
+def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Outputs) -> tuple[Path, str]:
+    """Sample what is to be sampled and join the video: (its path, a line for the user)."""
+    inputs, config = run.inputs, run.config
+    size = inputs.reference.width, inputs.reference.height
+    check_writable(folder.path, expected_bytes(*size, run.frames + sum(take.window.keep for take in todo) // 2))
+    folder.say("running")
+    folder.log(f"{len(run.takes)} windows, {len(todo)} takes to sample")
+    features = kept_features(folder, inputs.features)
+    features = with_gate(features) if config.silence_gate else features
+    steps = len(sampled_sigmas(inputs, config)) - 1
+    progress = RunProgress(inputs.model, todo, steps, outputs.node_id, run.frames)
     tally = Tally()
-    cached = replace(inputs, model=with_cache(inputs.model, config.cache, tally))
-    references = References(reference, inputs.model, len(config.guidance.branches(steps)))
-    following = dict(zip(windows, [*windows[1:], None], strict=True))
+    sampled = replace(inputs, model=with_cache(inputs.model, config.cache, tally), features=features)
+    branches = max(len(guidance_of(take, config).branches(steps)) for take in run.takes)
+    references = References(inputs.reference, inputs.model, branches)
+    following = dict(zip(todo, [*todo[1:], None], strict=True))
 
-    def report(window: Window, step: int, predicted: torch.Tensor) -> None:
-        progress.step(window, step, predicted)
-        references.prepare(following[window])
+    def report(take: Take, step: int, predicted: torch.Tensor) -> None:
+        progress.step(take, step, predicted)
+        references.prepare(following[take])
 
-    denoiser = Denoiser(cached, config, references, report)
-    writer = VideoWriter(path, reference.width, reference.height, (features.waveform, features.sample_rate))
-    done = 0
+    denoiser = Denoiser(sampled, config, references, report)
+    vae = WanVae(inputs.vae)
+    seen = _Seen(folder, denoiser)
+    stages = make_stages(denoiser, vae, lambda take: _continued(folder, run, vae, take))
     try:
-        for finished in stream(windows, make_stages(denoiser, WanVae(inputs.vae))):
-            writer.add(finished.frames)
-            done += 1
-            progress.finished(finished.window, finished.frames)
-        path, saved = writer.finish(), finish_cache(config.cache, tally) or other_cache(inputs.model)
-    except BaseException:
+        outputs.open()
+        _sample(folder, todo, replace(stages, look=seen.look), (seen, tally, outputs, progress))
+        path = outputs.finish()
+        line = finish_cache(config.cache, tally) if todo else ""
+        line = line or other_cache(inputs.model)
+    except BaseException as error:
         # Cancel is a BaseException of the host; out of memory or a full disk must not lose frames either.
-        _keep(writer, done, len(windows), progress)
+        outputs.stopped(error)
         raise
     finally:
         references.close()
-    progress.say(f"{done} windows, {video_frames(windows)} frames. {saved}".strip())
-    return Rendered(path, tally.skipped, saved)
+        outputs.close()
+    progress.say(f"{len(run.takes)} windows, {run.frames} frames, run {folder.name}. {line}".strip())
+    return path, line
 
 
-def make_stages(denoiser: Denoiser, vae: WanVae) -> Stages:
-    """The stages of the run that `denoiser` belongs to."""
-    references, config = denoiser.references, denoiser.config
-    anchor: list[torch.Tensor] = []  # the picture the colours are pulled to
-
-    def denoise(window: Window, held: torch.Tensor) -> torch.Tensor:
-        latent = denoiser(window, held)
-        references.settle()
-        return latent
-
-    def grade(window: Window, frames: torch.Tensor) -> torch.Tensor:
-        if config.colour_reference == "window" or not window.motion:
-            anchor[:] = [references.at(window).picture]
-        return match_colour(frames, anchor[0], config.colour)
-
-    return Stages(lambda window: references.at(window).first, denoise, vae.decode, grade, vae.encode)
-
-
-def check_run(inputs: Inputs, config: StreamConfig) -> None:
-    """Everything that can be refused before the first model call."""
-    check_features(inputs.model, inputs.features)
-    check_regions(inputs.features, inputs.reference)
-    inputs.reference.conditioning(config.window.frames)
-    check_vae(inputs.vae)
-    if inputs.reference.still:
-        _check_still(config)
-    if inputs.sigmas.ndim != 1 or len(inputs.sigmas) < 2 or not torch.isfinite(inputs.sigmas).all():
-        raise InputError(
-            f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step in plain numbers.",
-            "Connect InfiniteTalk Schedule, or a scheduler with 1 or more steps and denoise above 0.",
-        )
-    check_cache(inputs.model, config.cache, config.guidance, _sigmas(inputs, config))
-    for name, conditioning in (("positive", inputs.positive), ("negative", inputs.negative)):
-        if not conditioning:
-            raise InputError(f"{name}: the conditioning is empty.", "Connect a CLIP Text Encode.")
-        wanted = inputs.model.get_model_object("diffusion_model").text_dim
-        for embedding, _ in conditioning:
-            if embedding.shape[-1] != wanted:
-                raise InputError(
-                    f"{name}: the text embeddings are {embedding.shape[-1]} wide, the model takes {wanted}.",
-                    "Encode the prompt with umt5_xxl (Load CLIP, type wan).",
-                )
+def _sample(folder: RunFolder, todo: Sequence[Take], stages: Stages, tools: tuple) -> None:
+    seen, tally, outputs, progress = tools
+    started, skipped = time.monotonic(), tally.skipped
+    for finished in stream(todo, stages):
+        take, frames = finished.take, _blended(folder, finished)
+        kept = {} if finished.motion is None else {"motion": finished.motion.cpu(), "tail": seen.tail}
+        told = {
+            "frames": len(frames),
+            "seconds": round(time.monotonic() - started, 2),
+            "skipped": tally.skipped - skipped,
+            "drift": seen.measured,
+        }
+        folder.finish(take, lambda part, frames=frames: write_segment(part, frames), kept, told)
+        started, skipped = time.monotonic(), tally.skipped
+        outputs.add()
+        progress.finished(take, frames)
 
 
-def _sigmas(inputs: Inputs, config: StreamConfig) -> torch.Tensor:
-    """Of the steps that a window samples."""
-    return last_steps(inputs.sigmas, config.source_strength)
+class _Seen:
+    """The measures of the take that was sampled last, and small copies of its last frames."""
+
+    def __init__(self, folder: RunFolder, denoiser: Denoiser):
+        self._folder, self._denoiser = folder, denoiser
+        self.measured: dict[str, float] = {}
+        self.tail = torch.empty(0)
+
+    def look(self, take: Take, frames: torch.Tensor) -> None:
+        before = self._folder.continued(take.source)["tail"] if take.source else None
+        self.measured = measure(take.window, frames, colour_anchor(self._denoiser, take), before)
+        self.tail = thumbs(frames[-take.hand_on :]).cpu() if take.hand_on else torch.empty(0)
 
 
-def _check_still(config: StreamConfig) -> None:
-    """Refuse what only a source video can give."""
-    remedy = "use InfiniteTalk Video Reference."
-    if config.source_strength < 1.0:
-        raise InputError(
-            f"source_strength: {config.source_strength} starts from a source video, and the reference is a picture.",
-            f"Set source_strength to 1, or {remedy}",
-        )
-    if config.cuts:
-        raise InputError(
-            f"scenes: {len(config.cuts)} cuts of a source video are given, and the reference is a picture.",
-            f"Disconnect scenes, or {remedy}",
-        )
+def _continued(folder: RunFolder, run: Planned, vae: WanVae, take: Take) -> torch.Tensor:
+    """The latent of the motion frames before a take."""
+    if take.source:
+        return folder.continued(take.source)["motion"]
+    reference = run.inputs.reference
+    return vae.encode(last_frames(run.wish.start, take.window.motion, reference.width, reference.height))
 
 
-def _temp_path(reference: Reference, frames: int) -> Path:
-    check_writable(folder_paths.get_output_directory())  # where the finished part goes when the run is stopped
-    check_writable(folder_paths.get_temp_directory(), expected_bytes(reference.width, reference.height, frames))
-    return _numbered(TEMP_PREFIX, folder_paths.get_temp_directory())
+def _blended(folder: RunFolder, finished: Finished) -> torch.Tensor:
+    """The new frames of a take; a redo's fade at their end into those that the kept next window continues from."""
+    take, frames = finished.take, finished.frames
+    if take.blend is None:
+        return frames
+    count = min(take.hand_on, len(frames))
+    other = read_tail(folder.segment(take.blend), count)
+    share = torch.linspace(0, 1, count + 2)[1:-1].view(-1, 1, 1, 1)
+    mixed = frames[-count:].float().lerp(torch.as_tensor(other).float(), share)
+    return torch.cat((frames[:-count], mixed.round().to(torch.uint8)))
 
 
-def _numbered(prefix: str, folder: str) -> Path:
-    where, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder)
-    return Path(where) / f"{name}_{counter:05}_.mp4"
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move a file, to another disk too; the target appears whole or not at all."""
-    part = target.with_name(f"{target.stem}.part.mp4")
-    try:
-        shutil.copyfile(source, part)
-        publish(part, target)
-    finally:
-        discard(part)
-    source.unlink()
-
-
-def _keep(writer: VideoWriter, done: int, windows: int, progress: RunProgress) -> None:
-    """Move what is finished to the output folder, or say where it is; what stopped the run stays the error."""
-    try:
-        kept = writer.abort(keep=done > 0)
-        if kept is None:
-            return
-        target = _numbered(UNFINISHED_PREFIX, folder_paths.get_output_directory())
-        _move(kept, target)
-    except (OSError, InputError) as error:
-        logging.warning("InfiniteTalk: the finished windows could not be moved to the output folder: %s", error)
-        progress.say(
-            f"Stopped: {done} of {windows} windows are in {writer.path}; copy them before ComfyUI starts again"
-        )
-        return
-    name = os.path.relpath(target, folder_paths.get_output_directory())
-    logging.info("InfiniteTalk: %d of %d windows are kept in output/%s", done, windows, name)
-    progress.say(f"Stopped: {done} of {windows} windows are kept in output/{name}")

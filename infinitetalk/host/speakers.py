@@ -39,7 +39,7 @@ def bind(
     heard = list(speakers)
     if regions is not None and len(speakers) == 1:
         heard.append(EVERYBODY_ELSE)
-    voices, waveform, rate = join(heard, order)
+    voices, sound = join(heard, order)
     if notes:
         for note in notes:
             logging.info("InfiniteTalk Speakers: %s", note)
@@ -49,7 +49,7 @@ def bind(
     else:
         persons = regions[: len(speakers)]
     labels = [_label(number, speaker) for number, speaker in enumerate(speakers)]
-    return Speakers(voices, regions, waveform, rate), draw_regions(reference.picture, persons, labels)
+    return Speakers(voices, regions, sound), draw_regions(reference.picture, persons, labels)
 
 
 def _label(number: int, speaker: Speaker) -> str:

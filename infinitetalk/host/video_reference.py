@@ -17,6 +17,7 @@ import torch
 from ..buckets import resize_crop
 from ..config import FPS
 from ..reference import Reference, latent_shape, padded_video
+from ..takes import Take
 from ..timeline import Window
 from .clip import clip_features
 from .vae import WanVae
@@ -50,24 +51,27 @@ class VideoReference:
         """(height, width) of the source video, which regions are drawn on."""
         return self.frames.height, self.frames.width
 
+    def shown(self, window: Window) -> torch.Tensor:
+        """The source frame at the window's start at the video's size, [H, W, 3] float 0..1; past the end the last."""
+        return resize_crop(self.frames.frame(max(0, window.start) / FPS), self.height, self.width).float() / 255
+
     def conditioning(self, frames: int) -> None:
         """Any window length can be encoded."""
 
     def at(self, window: Window) -> Reference:
-        """The source frame at the window's start, encoded by VAE and CLIP; past the video's end its last frame.
+        """What `shown` gives, encoded by VAE and CLIP.
 
         Never a generated frame. Source: fact 3 of the public implementation's streaming loop, which
         however takes the frame's number for its time at 25 frames a second.
         """
-        shown = self.frames.frame(window.start / FPS)
-        picture = resize_crop(shown, self.height, self.width).float() / 255
+        picture = self.shown(window)
         latent = WanVae(self.vae).encode(padded_video(picture, window.frames)).cpu()
         return Reference(picture, latent, clip_features(self.clip, picture), self.source)
 
     def latent(self, window: Window) -> torch.Tensor:
         """The window's own source frames encoded, [1, 16, T, h, w]: what SDEdit starts from."""
         video = torch.empty(window.frames, self.height, self.width, 3)
-        for i, shown in enumerate(self.frames.frames(window.start / FPS, window.frames)):
+        for i, shown in enumerate(self.frames.frames(max(0, window.start) / FPS, window.frames)):
             video[i] = resize_crop(shown, self.height, self.width).float() / 255
         return WanVae(self.vae).encode(video).cpu()
 
@@ -83,6 +87,7 @@ class References:
         self._worker = None if reference.still else ThreadPoolExecutor(1, "infinitetalk-reference")
         self._ahead: tuple[int, Future] | None = None
         self._current: tuple[int, Reference] | None = None
+        self._changed: tuple[Take, Reference] | None = None
 
     def at(self, window: Window) -> Reference:
         """The reference of `window`; the one before it is forgotten."""
@@ -93,11 +98,21 @@ class References:
             self._current = (window.index, self._reference.at(window) if encoded is None else encoded)
         return self._current[1]
 
-    def prepare(self, window: Window | None) -> None:
-        """Begin to encode a later window's reference beside the sampling that goes on, if memory allows.
+    def of(self, take: Take) -> Reference:
+        """The reference of a take: its window's, or the one that a table or a redo gives it."""
+        changed = take.overrides.reference
+        if changed is None:
+            return self.at(take.window)
+        if self._changed is None or self._changed[0] is not take:
+            self._changed = (take, changed.at(take.window))
+        return self._changed[1]
+
+    def prepare(self, take: Take | None) -> None:
+        """Begin to encode a later take's reference beside the sampling that goes on, if memory allows.
 
         To be called after every step: a cancel that the encoding met is raised here.
         """
+        window = None if take is None or take.overrides.reference is not None else take.window
         if self._ahead is not None:
             if self._ahead[1].done():
                 self._ahead[1].result()

@@ -1,0 +1,162 @@
+"""What a run shows and leaves beside its windows: the growing video, the live output, the finished video, the report.
+
+Knows the takes that go into the video and their files, not how they are made.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import disk
+from ..digests import digest
+from ..drift import summary
+from ..drift_plot import plot
+from ..errors import InputError
+from ..extend import prefix
+from ..feature_file import load_features, save_features
+from ..features import AudioFeatures
+from ..join import join
+from ..live import Growing, LiveOutput
+from ..run_folder import RunFolder
+from ..sound import Chain
+from .progress import say, watch
+
+log = logging.getLogger(__name__)
+
+WAIT_FOR_LIVE = 30  # seconds that a live output gets for its last segments
+
+
+class Outputs:
+    """The outputs of one run, made in its folder; `run` is the Planned one."""
+
+    def __init__(self, folder: RunFolder, run: Any, node_id: str | None):
+        self.node_id = node_id
+        self._folder, self._run = folder, run
+        self._before, self._sound = [], run.inputs.features.sound
+        self._growing: Growing | None = None
+        self._live: LiveOutput | None = None
+        self._added = 0  # takes whose segments are in the growing video
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the finished video is made of."""
+        start = self._run.wish.start
+        takes = [[take.number, take.key] for take in self._run.takes]
+        return {"takes": takes, "sound": self._run.inputs.features.sound.digest, "start": digest(start) if start else ""}
+
+    def made(self) -> Path | None:
+        """The finished video, if nothing is left to do."""
+        return self._folder.video(self.parts)
+
+    def open(self) -> None:
+        """Begin the growing video and the live output with the windows that are there."""
+        start = self._run.wish.start
+        if start is not None and start.include:
+            reference = self._run.inputs.reference
+            path, frames = prefix(start, self._folder.path, reference.width, reference.height)
+            self._before, self._sound = [path], _after(start, frames, self._sound)
+        self._growing = Growing(self._folder.path / "live.mp4", self._sound)
+        target = self._run.wish.live
+        if target:
+            self._live = LiveOutput(self._folder.path / "live" if target == "hls" else target, self._sound)
+        for path in self._before:
+            self._add(path)
+        self.add()
+
+    def add(self) -> None:
+        """Add the segments that follow without a gap."""
+        takes = self._run.takes
+        while self._added < len(takes) and self._folder.record(takes[self._added]) is not None:
+            self._add(self._folder.segment(takes[self._added]))
+            self._added += 1
+        if self._added:
+            watch(self._folder.path / "live.mp4", self.node_id)
+
+    def finish(self) -> Path:
+        """Join the video, write the report on drift, and say that the run is finished."""
+        say(f"Joining {len(self._run.takes)} windows", self.node_id)
+        self.close()
+        segments = self._segments(len(self._run.takes))
+        path = self._folder.finish_video(lambda path: join(segments, path, self._sound), self.parts)
+        self._report()
+        self._folder.say("finished")
+        self._folder.log(f"finished: {path.name}, {self._run.frames} frames")
+        return path
+
+    def stopped(self, error: BaseException) -> None:
+        """Make a playable file of the windows that are there; what stopped the run stays the error."""
+        folder, total = self._folder, len(self._run.takes)
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        folder.log(f"stopped after {self._added} of {total} windows: {problem}")
+        try:
+            folder.say("stopped")
+            self.close()
+            if not self._added:
+                return
+            path = join(self._segments(self._added), folder.path / "unfinished.mp4", self._sound)
+            disk.discard(folder.path / "live.mp4")
+        except (OSError, InputError) as trouble:
+            log.warning("InfiniteTalk: no file was made of the %d finished windows: %s", self._added, trouble)
+            say(f"Stopped: {self._added} of {total} windows are kept in {folder.path}; run again to go on", self.node_id)
+            return
+        log.info("InfiniteTalk: %d of %d windows are kept, %s plays them", self._added, total, path)
+        say(f"Stopped: {self._added} of {total} windows are kept; {path} plays them, run again to go on", self.node_id)
+
+    def close(self) -> None:
+        """End the growing video and the live output."""
+        growing, self._growing = self._growing, None
+        live, self._live = self._live, None
+        if growing is not None:
+            growing.close()
+        if live is not None:
+            live.close(WAIT_FOR_LIVE)
+            self._folder.log(f"live output: {live.state}")
+
+    def _add(self, segment: Path) -> None:
+        if self._growing is not None:
+            self._growing.add(segment)
+        if self._live is not None:
+            self._live.add(segment)
+
+    def _segments(self, count: int) -> list[Path]:
+        return [*self._before, *(self._folder.segment(take) for take in self._run.takes[:count])]
+
+    def _report(self) -> None:
+        """drift.json and drift.png; a report that cannot be made is no reason to lose the video."""
+        records = [self._folder.record(take) for take in self._run.takes]
+        told = {"summary": summary(records), "windows": records}
+        try:
+            disk.write_whole(self._folder.path / "drift.json", json.dumps(told, indent=1).encode())
+            plot(records, self._folder.path / "drift.png")
+        except OSError as error:
+            log.warning("InfiniteTalk: the report on drift could not be written: %s", error)
+
+
+def kept_features(folder: RunFolder, features: Any) -> Any:
+    """The features as the run's folder holds them; a new run's are put there first.
+
+    Encoding may differ in its last bits from process to process: all windows of a run read the same files.
+    """
+    voices = tuple(_kept(folder, voice, number) for number, voice in enumerate(features.voices, start=1))
+    return voices[0] if isinstance(features, AudioFeatures) else replace(features, voices=voices)
+
+
+def _kept(folder: RunFolder, voice: AudioFeatures, number: int) -> AudioFeatures:
+    path = folder.path / f"features-{number}.safetensors"
+    if path.exists():
+        try:
+            return load_features(voice, path)
+        except InputError as error:
+            folder.log(f"{path.name} is made again: {error.problem}")
+    with disk.explained(path):
+        save_features(voice, path)
+    return load_features(voice, path)
+
+
+def _after(start: Any, frames: int, sound: Any) -> Chain:
+    """The sound of a start's `frames`, cut or padded with silence to them, and then the run's own."""
+    return Chain.after(start.sound, frames, sound)
