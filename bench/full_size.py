@@ -82,7 +82,7 @@ def with_speakers(inputs, count: int):
     voice, size = inputs.features, inputs.reference.source
     voices = tuple(replace(voice, speech=torch.randn_like(voice.speech)) for _ in range(count))
     regions, _ = assign([None] * count, [f"speaker {n + 1}" for n in range(count)], Canvas(size, size))
-    return replace(inputs, features=Speakers(voices, regions, voice.waveform, voice.sample_rate))
+    return replace(inputs, features=Speakers(voices, regions, voice.sound))
 
 
 def with_video(inputs):

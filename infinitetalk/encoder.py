@@ -16,7 +16,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from .config import FPS
-from .remux import Audio
+from .sound import Sound
 from .soundtrack import Soundtrack
 
 FRAGMENT = 2 * FPS  # at most, frames between two key frames; each key frame begins a fragment
@@ -47,7 +47,7 @@ class Encoder:
         self,
         path: Path,
         size: tuple[int, int],
-        audio: Audio | None,
+        audio: Sound | None,
         crf: int,
         metadata: Mapping[str, str],
         kind: str = GROWING,
@@ -66,7 +66,7 @@ class Encoder:
         context.thread_type = "FRAME"  # slices, the default, cost quality
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
-        self.soundtrack = None if audio is None else Soundtrack(self.container, *audio)
+        self.soundtrack = None if audio is None else Soundtrack(self.container, audio)
         self._scaler = VideoReformatter()
         self.frames = 0
 

@@ -18,6 +18,7 @@ import torch
 
 from .config import FPS, SAMPLE_RATE, VAE_TIME
 from .errors import InputError
+from .sound import Sound
 from .timeline import Window, feature_frames
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
@@ -36,16 +37,16 @@ class AudioFeatures:
     """What a run needs of one speaker's recording.
 
     speech: float32 [frames, L, H] on the CPU, 25 a second. silence: [K, L, H], the frames that follow when the
-    speech is over, as the encoder hears them in context. waveform, sample_rate: the recording as it came,
-    [1, channels, samples], for the finished video. wave: what the encoder heard, float32 [N] at 16 kHz and its
+    speech is over, as the encoder hears them in context. sound: the recording as it came, for the finished video.
+    identity: sha256 of what determines speech and silence. wave: what the encoder heard, float32 [N] at 16 kHz and its
     loudness normalised; encode: the encoder, wave -> (speech, silence). Several speakers need both, because a
     voice between silences is encoded as a whole.
     """
 
     speech: torch.Tensor
     silence: torch.Tensor
-    waveform: torch.Tensor
-    sample_rate: int
+    sound: Sound
+    identity: str
     wave: torch.Tensor | None = None
     encode: Encode | None = None
 

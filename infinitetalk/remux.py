@@ -14,13 +14,11 @@ from typing import BinaryIO
 
 import av
 import av.container
-import torch
 
 from . import disk
 from .errors import InputError
+from .sound import Sound
 from .soundtrack import Soundtrack, check_soundtrack
-
-Audio = tuple[torch.Tensor, int]  # waveform [1, C, T] float, sample rate in Hz
 
 _MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}  # what an mp4 can hold as it is
 _FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time"}  # about the old file
@@ -35,12 +33,12 @@ def can_remux(video: str | Path | BinaryIO) -> bool:
 def remux(
     video: str | Path | BinaryIO,
     out_path: str | Path,
-    audio: Audio | None = None,
+    audio: Sound | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Copy the picture of `video` into an mp4 at `out_path`, bit for bit.
 
-    audio: (waveform [1, C, T] float -1..1, sample rate); it starts with the first frame and is cut, or
+    audio: it starts with the first frame and is cut, or
     padded with silence, to exactly the picture's length. None copies the sound that is there. metadata:
     tags of the file, over those that `video` has. The file appears under its name when it is whole;
     until then, and after an error, nothing does. Raises InputError for a disk that is full or cannot be
@@ -49,7 +47,7 @@ def remux(
     out_path = Path(out_path)
     part = out_path.with_name(f"{out_path.stem}.mux.mp4")
     if audio is not None:
-        check_soundtrack(*audio)
+        check_soundtrack(audio)
     with _open_source(video) as source:
         try:
             with disk.explained(out_path):
@@ -77,7 +75,7 @@ def _is_h264(source: av.container.InputContainer) -> bool:
     return bool(streams) and streams[0].codec_context is not None and streams[0].codec_context.name == "h264"
 
 
-def _copy(source: av.container.InputContainer, part: Path, audio: Audio | None, metadata: Mapping[str, str]) -> None:
+def _copy(source: av.container.InputContainer, part: Path, audio: Sound | None, metadata: Mapping[str, str]) -> None:
     if not _is_h264(source):
         raise InputError("video: its picture is not H.264.", "Encode it as H.264 first.")
     picture = source.streams.video[0]
@@ -93,7 +91,7 @@ def _copy(source: av.container.InputContainer, part: Path, audio: Audio | None, 
         output.metadata.update({**kept, **metadata})
         # opaque: take the stream's description as it is, open no encoder
         streams = {stream.index: output.add_stream_from_template(stream, opaque=True) for stream in (picture, *sounds)}
-        soundtrack = None if audio is None else Soundtrack(output, *audio)
+        soundtrack = None if audio is None else Soundtrack(output, audio)
         start, end = (picture.start_time or 0) if soundtrack else 0, Fraction(0)
         for packet in _dated(source.demux(picture, *sounds)):
             packet.pts, packet.dts = packet.pts - start, packet.dts - start

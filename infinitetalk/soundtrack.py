@@ -1,7 +1,7 @@
-"""The sound of an mp4: a waveform in memory, encoded to AAC as far as the picture has come.
+"""The sound of an mp4, read in pieces and encoded to AAC as far as the picture has come.
 
-Shapes: waveform [1, C, T] float, -1..1, C 1 or 2, any rate. What is heard is the waveform as it is: no
-loudness change, no mixing; resampled only when AAC has no such rate. Knows no frames, only seconds.
+What is heard is the sound as it is: no loudness change, no mixing; resampled only when AAC has no such rate.
+Knows no frames, only seconds. Pieces are float32 [C, n], -1..1, C 1 or 2.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .errors import InputError
+from .sound import Sound, pieces
 
 FALLBACK_RATE = 48_000
 _LAYOUTS = {1: "mono", 2: "stereo"}
@@ -22,14 +23,14 @@ _BITS_PER_CHANNEL = 128_000  # per second: transparent for speech and for most m
 _BITS_PER_SAMPLE = 6  # AAC's own limit, 6144 bits in a frame of 1024 samples
 
 
-def check_soundtrack(waveform: torch.Tensor, sample_rate: int) -> None:
-    """Refuse sound that an mp4 cannot hold: not [1, C, T], more than two channels, NaN. Raises InputError."""
-    if waveform.ndim != 3 or waveform.shape[0] != 1 or waveform.shape[1] not in _LAYOUTS or sample_rate < 1:
+def check_soundtrack(sound: Sound) -> None:
+    """Refuse sound that an mp4 cannot hold: more than two channels, NaN. Reads it once. Raises InputError."""
+    if sound.channels not in _LAYOUTS or sound.rate < 1:
         raise InputError(
-            f"audio: {list(waveform.shape)} at {sample_rate} Hz is not one mono or stereo recording.",
+            f"audio: {sound.channels} channels at {sound.rate} Hz are not one mono or stereo recording.",
             "Give one recording of one or two channels; mix more channels down first.",
         )
-    if not torch.isfinite(waveform).all():
+    if not all(torch.isfinite(piece).all() for piece in pieces(sound)):
         raise InputError(
             "audio: it holds values that are not numbers (NaN or infinite).",
             "Look at the node that made it, or load the recording again.",
@@ -43,52 +44,59 @@ class Soundtrack:
     the last step cuts or pads the sound to the picture's length, to the sample.
     """
 
-    def __init__(self, container: av.container.OutputContainer, waveform: torch.Tensor, sample_rate: int):
-        samples = waveform[0].detach()
-        self.rate = int(sample_rate)
-        if self.rate not in av.Codec("aac", "w").audio_rates:
-            samples, self.rate = _resample(samples, self.rate, FALLBACK_RATE), FALLBACK_RATE
-        self._samples = samples
-        self._layout = _LAYOUTS[samples.shape[0]]
+    def __init__(self, container: av.container.OutputContainer, sound: Sound):
+        known = sound.rate in av.Codec("aac", "w").audio_rates
+        self.rate = sound.rate if known else FALLBACK_RATE
+        self._reader = _Plain(sound) if known else _Resampling(sound, FALLBACK_RATE)
+        self._layout = _LAYOUTS[sound.channels]
         self._done = 0
         self._stream = container.add_stream("aac", rate=self.rate)
         self._stream.layout = self._layout
-        self._stream.bit_rate = samples.shape[0] * min(_BITS_PER_CHANNEL, _BITS_PER_SAMPLE * self.rate)
+        self._stream.bit_rate = sound.channels * min(_BITS_PER_CHANNEL, _BITS_PER_SAMPLE * self.rate)
 
     def encode(self, seconds: Fraction, last: bool = False) -> Iterator[av.Packet]:
-        """The packets up to a time, in steps of at most a second; silence after the waveform's end."""
+        """The packets up to a time, in steps of at most a second; silence after the sound's end."""
         end = round(seconds * self.rate)
         while self._done < end:
             count = min(end - self._done, self.rate)
-            yield from self._stream.encode(_frame(self._piece(count), self.rate, self._layout, self._done))
+            yield from self._stream.encode(_frame(self._reader.next(count), self.rate, self._layout, self._done))
             self._done += count
         if last:
             yield from self._stream.encode(None)
 
-    def _piece(self, count: int) -> np.ndarray:
-        """The next `count` samples, float32 [C, count]."""
-        piece = self._samples[:, self._done : self._done + count].float().cpu().numpy()
-        return np.pad(piece, ((0, 0), (0, count - piece.shape[1])))
+
+class _Plain:
+    """Reads a sound onwards from its start, float32 [C, count] at a time."""
+
+    def __init__(self, sound: Sound):
+        self._sound, self._done = sound, 0
+
+    def next(self, count: int) -> np.ndarray:
+        piece = self._sound.read(self._done, count).numpy()
+        self._done += count
+        return piece
+
+
+class _Resampling:
+    """The same at another rate, silence after the end; aligned at the start."""
+
+    def __init__(self, sound: Sound, target: int):
+        self._source, self._rate, self._layout = _Plain(sound), sound.rate, _LAYOUTS[sound.channels]
+        self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=target)
+        self._given = 0
+        self._waiting = np.zeros((sound.channels, 0), np.float32)
+
+    def next(self, count: int) -> np.ndarray:
+        while self._waiting.shape[1] < count:
+            given = _frame(self._source.next(self._rate), self._rate, self._layout, self._given)
+            self._given += self._rate
+            ready = [frame.to_ndarray() for frame in self._resampler.resample(given)]
+            self._waiting = np.concatenate([self._waiting, *ready], axis=1)
+        piece, self._waiting = self._waiting[:, :count], self._waiting[:, count:]
+        return piece
 
 
 def _frame(piece: np.ndarray, rate: int, layout: str, start: int) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="fltp", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
     return frame
-
-
-def _resample(samples: torch.Tensor, rate: int, target: int) -> torch.Tensor:
-    """[C, T] at `rate` -> [C, T'] at `target` Hz, a second at a time, aligned at the start."""
-    layout = _LAYOUTS[samples.shape[0]]
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=target)
-    result, filled = torch.zeros(samples.shape[0], round(samples.shape[1] * target / rate)), 0
-    pieces = [*range(0, samples.shape[1], rate), None]
-    for start in pieces:
-        given = None
-        if start is not None:
-            given = _frame(samples[:, start : start + rate].float().cpu().numpy(), rate, layout, start)
-        for frame in resampler.resample(given):
-            piece = torch.from_numpy(frame.to_ndarray())[:, : result.shape[1] - filled]
-            result[:, filled : filled + piece.shape[1]] = piece
-            filled += piece.shape[1]
-    return result

@@ -10,6 +10,7 @@ Source of `arrange`: audio_prepare_multi of the public InfiniteTalk implementati
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .config import SAMPLE_RATE
 from .errors import InputError
 from .features import AudioFeatures
 from .regions import Region
+from .sound import MemorySound, Sound
 
 ORDERS = ("para", "add")
 MAX_SPEAKERS = 8
@@ -52,13 +54,20 @@ class Speakers:
     """Features of a run with several voices of equal length, in place of one speaker's `AudioFeatures`.
 
     regions: uint8 [N+1, rows, columns], each voice's tokens and then the background's, or None when one voice
-    speaks for the whole picture. waveform, sample_rate: the mix for the video, [1, C, T].
+    speaks for the whole picture. sound: the mix for the video.
     """
 
     voices: tuple[AudioFeatures, ...]
     regions: torch.Tensor | None
-    waveform: torch.Tensor
-    sample_rate: int
+    sound: Sound
+
+    @property
+    def identity(self) -> str:
+        """sha256 of what determines the voices and who is where."""
+        content = hashlib.sha256("|".join(voice.identity for voice in self.voices).encode())
+        if self.regions is not None:
+            content.update(str(list(self.regions.shape)).encode() + self.regions.contiguous().numpy().tobytes())
+        return content.hexdigest()
 
     @property
     def frames(self) -> int:
@@ -106,8 +115,8 @@ def arrange(
     return tuple(arranged)
 
 
-def join(speakers: Sequence[Speaker], order: str) -> tuple[tuple[AudioFeatures, ...], torch.Tensor, int]:
-    """(voices of equal length, the mix for the video [1, C, T], its sample rate).
+def join(speakers: Sequence[Speaker], order: str) -> tuple[tuple[AudioFeatures, ...], Sound]:
+    """(voices of equal length, the mix for the video).
 
     A voice that the arrangement leaves as it is keeps its features; silent ones hear zeros through the encoder.
     Raises InputError when nobody speaks or a voice has to be encoded again and cannot.
@@ -129,7 +138,7 @@ def join(speakers: Sequence[Speaker], order: str) -> tuple[tuple[AudioFeatures, 
             silent = _encoded(whole, encode, n)
         voices.append(silent)
     first = begins([0 if wave is None else len(wave) for wave in waves], order, starts)
-    return tuple(voices), *_mix(speakers, first, len(arranged[0]))
+    return tuple(voices), _mix(speakers, first, len(arranged[0]))
 
 
 def title(number: int, speaker: Speaker) -> str:
@@ -152,19 +161,22 @@ def _encoded(wave: torch.Tensor, encode, number: int) -> AudioFeatures:
             f"speaker {number + 1}: silence must be added to its sound, and its features hold no encoder.",
             "Connect the features of InfiniteTalk Audio Encode.",
         )
-    return AudioFeatures(*encode(wave), wave[None, None], SAMPLE_RATE, wave, encode)
+    sound = MemorySound(wave[None, None], SAMPLE_RATE)
+    return AudioFeatures(*encode(wave), sound, sound.digest, wave, encode)
 
 
-def _mix(speakers: Sequence[Speaker], first: Sequence[int], total: int) -> tuple[torch.Tensor, int]:
+def _mix(speakers: Sequence[Speaker], first: Sequence[int], total: int) -> Sound:
     """The recordings as they came, at their times, added up at the highest rate and channel count among them.
 
     The loudness normalisation is for the model's ears alone. Where the sum would clip, all of it is turned down.
     """
     heard = [
-        (s.features.waveform, s.features.sample_rate, b) for s, b in zip(speakers, first, strict=True) if s.features
+        (s.features.sound.read(0, s.features.sound.samples)[None], s.features.sound.rate, b)
+        for s, b in zip(speakers, first, strict=True)
+        if s.features
     ]
     if len(heard) == 1 and heard[0][2] == 0:
-        return heard[0][:2]
+        return MemorySound(*heard[0][:2])
     rate = max(entry[1] for entry in heard)
     channels = max(entry[0].shape[1] for entry in heard)
     sounds = []
@@ -175,4 +187,4 @@ def _mix(speakers: Sequence[Speaker], first: Sequence[int], total: int) -> tuple
     mixed = torch.zeros(1, channels, length)
     for sound, begin in sounds:
         mixed[:, :, begin : begin + sound.shape[2]] += sound
-    return mixed / max(1.0, mixed.abs().max().item()), rate
+    return MemorySound(mixed / max(1.0, mixed.abs().max().item()), rate)

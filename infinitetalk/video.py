@@ -26,7 +26,8 @@ import torch
 from . import disk
 from .encoder import Encoder
 from .errors import InputError
-from .remux import Audio, cut_torn_end, is_whole, remux
+from .remux import cut_torn_end, is_whole, remux
+from .sound import Sound
 from .soundtrack import check_soundtrack
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def expected_bytes(width: int, height: int, frames: int) -> int:
 class VideoWriter:
     """A growing video file. add() blocks of frames, then finish(); or abort().
 
-    width, height: pixels, even. audio: (waveform [1, C, T] float, sample rate), C 1 or 2; it starts with
+    width, height: pixels, even. audio: mono or stereo; it starts with
     the first frame and is cut, or padded with silence, to exactly frames / 25 s. crf: x264's quality,
     0 (lossless) to 51. metadata: tags of the file. A file that has the name already is replaced at the
     end. Raises InputError when the file cannot be made, for an odd size and for unusable sound.
@@ -68,7 +69,7 @@ class VideoWriter:
         path: str | Path,
         width: int,
         height: int,
-        audio: Audio | None = None,
+        audio: Sound | None = None,
         crf: int = 17,
         metadata: Mapping[str, str] | None = None,
     ):
@@ -78,7 +79,7 @@ class VideoWriter:
                 f"Use {max(2, width // 2 * 2)}x{max(2, height // 2 * 2)}.",
             )
         if audio is not None:
-            check_soundtrack(*audio)
+            check_soundtrack(audio)
         self.path = Path(path)
         self.frames = 0  # added so far
         self._size = (width, height)
@@ -192,7 +193,7 @@ class VideoWriter:
 def encode_frames(
     images: torch.Tensor,
     path: str | Path,
-    audio: Audio | None = None,
+    audio: Sound | None = None,
     crf: int = 17,
     metadata: Mapping[str, str] | None = None,
     report: Callable[[int], None] | None = None,

@@ -139,5 +139,5 @@ class InfiniteTalkSpeakers(io.ComfyNode):
     def execute(cls, reference, speakers, order="para"):
         connected = sorted((int(name.removeprefix("speaker")), one) for name, one in speakers.items() if one)
         features, image = bind(reference, [one for _, one in connected], order, cls.hidden.unique_id)
-        sound = {"waveform": features.waveform, "sample_rate": features.sample_rate}
+        sound = {"waveform": features.sound.read(0, features.sound.samples)[None], "sample_rate": features.sound.rate}
         return io.NodeOutput(features, image[None], sound)

@@ -231,5 +231,3 @@ def _blended(folder: RunFolder, finished: Finished) -> torch.Tensor:
     share = torch.linspace(0, 1, count + 2)[1:-1].view(-1, 1, 1, 1)
     mixed = frames[-count:].float().lerp(torch.as_tensor(other).float(), share)
     return torch.cat((frames[:-count], mixed.round().to(torch.uint8)))
-
-

@@ -30,6 +30,7 @@ from infinitetalk.host.vae import WanVae
 from infinitetalk.reference import Reference, latent_shape, padded_video
 from infinitetalk.schedule import flow_sigmas
 from infinitetalk.settings import GuidanceConfig
+from infinitetalk.sound import MemorySound
 from infinitetalk.timeline import Window
 
 SIZE = 48  # pixels a side
@@ -78,7 +79,7 @@ class Machine:
         width = self.patch.model.audio_proj.proj1.weight.shape[1] // 5 // 12
         speech, silence = torch.randn(2, max(frames, 20), 12, width, generator=generator)
         sound = torch.rand(1, 1, int(frames / 25 * rate), generator=generator) * 0.2 - 0.1
-        return AudioFeatures(speech[:frames], silence[:20], sound, rate)
+        return AudioFeatures(speech[:frames], silence[:20], MemorySound(sound, rate), f"{frames} frames, {rate} Hz")
 
     def inputs(self, frames: int = 9, steps: int = 2, model: Any = None) -> Inputs:
         sampler = comfy.samplers.sampler_object(EULER)

@@ -111,7 +111,7 @@ def test_window_and_sampler_nodes_agree(machine, tmp_path):
         joined.append(to_uint8(previous[motion : motion + new]))
     from infinitetalk.video import VideoWriter
 
-    writer = VideoWriter(tmp_path / "joined.mp4", 48, 48, (inputs.features.waveform, inputs.features.sample_rate))
+    writer = VideoWriter(tmp_path / "joined.mp4", 48, 48, inputs.features.sound)
     for frames in joined:
         writer.add(frames)
     assert np.array_equal(read(writer.finish())[0], read(run(machine, tmp_path, 13))[0])

@@ -141,7 +141,7 @@ def pair(machine) -> Speakers:
     side = machine.size // 16
     regions = torch.zeros(3, side, side, dtype=torch.uint8)
     regions[0, :, :1], regions[1, :, 2:], regions[2, :, 1:2] = 1, 1, 1
-    return Speakers((one, replace(one, speech=one.speech.flip(0) * 0.7)), regions, one.waveform, one.sample_rate)
+    return Speakers((one, replace(one, speech=one.speech.flip(0) * 0.7)), regions, one.sound)
 
 
 def sample(machine, features, model=None, guidance: GuidanceConfig | None = None) -> torch.Tensor:

@@ -24,6 +24,7 @@ from infinitetalk.features import (
     window_taps,
 )
 from infinitetalk.model.audio_projection import AudioProjection, project
+from infinitetalk.sound import MemorySound
 from infinitetalk.timeline import feature_frames, plan, video_frames
 from infinitetalk.wav2vec import conv_features, layer_outputs, load_wav2vec
 
@@ -88,7 +89,9 @@ def taps(golden: Golden) -> Iterator[Result]:
         windows = _plan(settings)
         for person, frames in enumerate(settings["audio_frames"], start=1):
             own_index = torch.arange(frames, dtype=torch.float32)[:, None, None]
-            features = AudioFeatures(own_index, torch.full((1, 1, 1), -1.0), torch.zeros(1, 1, 1), 16_000)
+            features = AudioFeatures(
+                own_index, torch.full((1, 1, 1), -1.0), MemorySound(torch.zeros(1, 1, 1), 16_000), "index"
+            )
             for window in windows:
                 expected = golden[f"{run}.w{window.index}.person{person}"]
                 is_last = window is windows[-1]

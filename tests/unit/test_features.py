@@ -17,6 +17,7 @@ from infinitetalk.features import (
     window_indices,
     window_taps,
 )
+from infinitetalk.sound import MemorySound
 from infinitetalk.timeline import plan
 from infinitetalk.wav2vec import conv_features, layer_outputs
 
@@ -35,7 +36,8 @@ def layers_two(x: torch.Tensor) -> list[torch.Tensor]:
 def speech(frames: int, silence: int = 4) -> AudioFeatures:
     """Features that hold their own frame number; silence frame i holds -1 - i."""
     own = torch.arange(frames, dtype=torch.float32)[:, None, None]
-    return AudioFeatures(own, -1.0 - torch.arange(silence)[:, None, None], torch.zeros(1, 1, frames * 640), 16_000)
+    sound = MemorySound(torch.zeros(1, 1, frames * 640), 16_000)
+    return AudioFeatures(own, -1.0 - torch.arange(silence)[:, None, None], sound, "numbers")
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 
 from infinitetalk.errors import InputError
 from infinitetalk.remux import can_remux, cut_torn_end, remux
+from infinitetalk.sound import MemorySound
 from infinitetalk.video import VideoWriter
 
 from .reading import click_at, numbered, packets, read
@@ -26,7 +27,7 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "in" / "source.mp4"
     path.parent.mkdir()
     with VideoWriter(
-        path, 64, 48, (click_at(1.0, 9, RATE, 2), RATE), metadata={"prompt": "old", "title": "kept"}
+        path, 64, 48, MemorySound(click_at(1.0, 9, RATE, 2), RATE), metadata={"prompt": "old", "title": "kept"}
     ) as writer:
         writer.add(numbered(77))
     return path
@@ -60,7 +61,7 @@ def test_the_picture_is_copied_bit_for_bit_and_the_sound_stays_aligned(source, t
 
 @pytest.mark.parametrize(("seconds", "rate", "channels"), [(9, 48_000, 1), (1.5, 16_000, 2), (9, 192_000, 1)])
 def test_new_sound_replaces_the_old_and_is_cut_or_padded_to_the_picture(source, tmp_path, seconds, rate, channels):
-    video = read(remux(source, tmp_path / "out.mp4", (click_at(0.5, seconds, rate, channels), rate)))
+    video = read(remux(source, tmp_path / "out.mp4", MemorySound(click_at(0.5, seconds, rate, channels), rate)))
     assert packets(tmp_path / "out.mp4") == packets(source)
     assert video.picture == video.sound == Fraction(77, 25)
     assert len(video.samples) == channels and video.click == round(0.5 * video.rate)
@@ -81,7 +82,7 @@ def test_a_video_in_memory_and_one_in_another_container_are_copied(source, tmp_p
                 packet.stream = streams[packet.stream_index]
                 target.mux(packet)
     assert can_remux(tmp_path / "b.mkv")
-    video = read(remux(tmp_path / "b.mkv", tmp_path / "b.mp4", (click_at(1.0, 9, 16_000), 16_000)))
+    video = read(remux(tmp_path / "b.mkv", tmp_path / "b.mp4", MemorySound(click_at(1.0, 9, 16_000), 16_000)))
     assert video.times == [Fraction(index, 25) for index in range(77)]
     assert video.click == 16_000 and video.picture == video.sound == Fraction(77, 25)
     assert packets(tmp_path / "a.mp4") == packets(source)
@@ -89,7 +90,7 @@ def test_a_video_in_memory_and_one_in_another_container_are_copied(source, tmp_p
 
 def test_another_frame_rate_keeps_its_length(tmp_path):
     source = other(tmp_path / "s.mp4", "libx264", rate=30)
-    video = read(remux(source, tmp_path / "out.mp4", (click_at(1.0, 9, 16_000), 16_000)))
+    video = read(remux(source, tmp_path / "out.mp4", MemorySound(click_at(1.0, 9, 16_000), 16_000)))
     assert abs(float(video.sound) - 50 / 30) < 1e-3 and video.click == 16_000 and len(video.times) == 50
 
 
@@ -108,7 +109,7 @@ def test_sound_an_mp4_cannot_hold_is_refused_unless_it_is_replaced(tmp_path):
     source = other(tmp_path / "p.mkv", "libx264", "pcm_s16le")
     with pytest.raises(InputError, match="cannot hold its pcm_s16le sound"):
         remux(source, tmp_path / "out.mp4")
-    video = read(remux(source, tmp_path / "out.mp4", (torch.zeros(1, 1, 100), 16_000)))
+    video = read(remux(source, tmp_path / "out.mp4", MemorySound(torch.zeros(1, 1, 100), 16_000)))
     assert video.times == [Fraction(index, 25) for index in range(50)] and video.sound == 2
 
 

@@ -24,7 +24,7 @@ def encoder(log: list):
 def voice(wave: torch.Tensor, log: list | None = None, rate: int = 16_000, channels: int = 1) -> AudioFeatures:
     encode = encoder([] if log is None else log)
     sound = wave.repeat_interleave(rate // 16_000).expand(1, channels, -1) * 3  # louder than what the model hears
-    return AudioFeatures(*encoder([])(wave), sound, rate, wave, encode)
+    return AudioFeatures(*encoder([])(wave), MemorySound(sound, rate), f"{len(wave)} of {wave[0]}", wave, encode)
 
 
 def test_together_is_padded_with_silence_to_the_longest():

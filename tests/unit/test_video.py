@@ -16,6 +16,7 @@ import torch
 
 from infinitetalk.encoder import Encoder
 from infinitetalk.errors import InputError
+from infinitetalk.sound import MemorySound
 from infinitetalk.video import VideoWriter, encode_frames, to_uint8
 
 from .reading import click_at, numbered, read
@@ -39,7 +40,7 @@ def alone(code: str, *arguments: object) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("count", [1, 2, 5, 37, 153])
 def test_every_frame_is_there_in_order_at_its_exact_time(tmp_path, count):
     frames = numbered(count)
-    video = read(write(tmp_path / "v.mp4", frames, (click_at(0.01, 10, 16_000), 16_000)))
+    video = read(write(tmp_path / "v.mp4", frames, MemorySound(click_at(0.01, 10, 16_000), 16_000)))
     assert video.times == [Fraction(index, 25) for index in range(count)]
     assert video.picture == video.sound == Fraction(count, 25)
     assert np.abs(video.pixels.mean((1, 2, 3)) - frames[:, 0, 0, 0].numpy()).max() < 1.5
@@ -49,7 +50,7 @@ def test_every_frame_is_there_in_order_at_its_exact_time(tmp_path, count):
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000, 96_000])
 def test_sound_keeps_rate_and_channels_and_is_exact_to_the_sample(tmp_path, rate, channels):
-    video = read(write(tmp_path / "v.mp4", numbered(40), (click_at(0.5, 3, rate, channels), rate)))
+    video = read(write(tmp_path / "v.mp4", numbered(40), MemorySound(click_at(0.5, 3, rate, channels), rate)))
     assert (video.rate, len(video.samples)) == (rate, channels)
     assert video.click == round(0.5 * rate)
     assert video.sound == Fraction(40, 25)
@@ -58,12 +59,12 @@ def test_sound_keeps_rate_and_channels_and_is_exact_to_the_sample(tmp_path, rate
 
 @pytest.mark.parametrize("rate", [37_800, 192_000])
 def test_a_rate_aac_does_not_have_is_resampled_in_place(tmp_path, rate):
-    video = read(write(tmp_path / "v.mp4", numbered(40), (click_at(0.5, 3, rate, 2), rate)))
+    video = read(write(tmp_path / "v.mp4", numbered(40), MemorySound(click_at(0.5, 3, rate, 2), rate)))
     assert (video.rate, len(video.samples), video.click) == (48_000, 2, 24_000)
 
 
 def test_sound_shorter_than_the_picture_is_followed_by_silence(tmp_path):
-    video = read(write(tmp_path / "v.mp4", numbered(100), (torch.full((1, 1, 16_000), 0.5).sin(), 16_000)))
+    video = read(write(tmp_path / "v.mp4", numbered(100), MemorySound(torch.full((1, 1, 16_000), 0.5).sin(), 16_000)))
     assert video.sound == 4
     assert np.abs(video.samples[0, 20_000:64_000]).max() < 1e-3 < np.abs(video.samples[0, :15_000]).max()
 
@@ -126,13 +127,13 @@ print(max(resident[:15]), max(resident))
 
 def test_without_room_for_a_copy_the_fragmented_file_gets_the_name(tmp_path):
     (tmp_path / "v.mux.mp4").mkdir()  # where the copy would be written
-    video = read(write(tmp_path / "v.mp4", numbered(120), (click_at(1.0, 60, 16_000), 16_000)))
+    video = read(write(tmp_path / "v.mp4", numbered(120), MemorySound(click_at(1.0, 60, 16_000), 16_000)))
     assert len(video.times) == 120 and video.click == 16_000
     assert sorted(os.listdir(tmp_path)) == ["v.mp4", "v.mux.mp4"]
 
 
 def test_abort_keeps_what_was_added_with_its_sound(tmp_path):
-    writer = VideoWriter(tmp_path / "v.mp4", 64, 48, (click_at(1.0, 60, 44_100), 44_100))
+    writer = VideoWriter(tmp_path / "v.mp4", 64, 48, MemorySound(click_at(1.0, 60, 44_100), 44_100))
     writer.add(numbered(60))
     assert writer.abort() == tmp_path / "v.mp4" == writer.abort()
     video = read(tmp_path / "v.mp4")
@@ -165,8 +166,9 @@ def test_a_killed_program_leaves_a_part_that_plays(tmp_path):
     code = """
 import os, sys, time
 from tests.unit.reading import click_at, numbered
+from infinitetalk.sound import MemorySound
 from infinitetalk.video import VideoWriter
-writer = VideoWriter(sys.argv[1], 64, 48, (click_at(1.0, 60, 16_000), 16_000))
+writer = VideoWriter(sys.argv[1], 64, 48, MemorySound(click_at(1.0, 60, 16_000), 16_000))
 for _ in range(8):
     writer.add(numbered(50))
 while not writer._blocks.empty():
@@ -216,9 +218,10 @@ import os, resource, sys
 import numpy, torch
 from infinitetalk.errors import InputError
 from infinitetalk.encoder import Encoder
+from infinitetalk.sound import MemorySound
 from infinitetalk.video import VideoWriter
 def write(path, limit=None):
-    writer = VideoWriter(path, 96, 96, (torch.rand(1, 1, 76_800) - 0.5, 16_000))
+    writer = VideoWriter(path, 96, 96, MemorySound(torch.rand(1, 1, 76_800) - 0.5, 16_000))
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     noise = numpy.random.default_rng(0)
@@ -279,14 +282,13 @@ def test_an_odd_size_is_refused(tmp_path, size):
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [
-        (torch.zeros(1, 8, 100), "mono or stereo"),
-        (torch.zeros(100), "mono or stereo"),
+        (torch.zeros(1, 8, 100), "8 channels at 16000 Hz are not one mono or stereo"),
         (torch.full((1, 1, 9), float("nan")), "NaN"),
     ],
 )
 def test_unusable_sound_is_refused_before_a_file_exists(tmp_path, waveform, message):
     with pytest.raises(InputError, match=message):
-        VideoWriter(tmp_path / "v.mp4", 64, 48, (waveform, 16_000))
+        VideoWriter(tmp_path / "v.mp4", 64, 48, MemorySound(waveform, 16_000))
     assert os.listdir(tmp_path) == []
 
 
@@ -315,7 +317,7 @@ def test_a_batch_is_written_in_blocks_without_its_odd_edge_and_its_alpha(tmp_pat
     frames = numbered(37, 49, 65).float() / 255 + 0.001
     images = torch.cat([frames, torch.zeros_like(frames[..., :1])], dim=-1)
     seen: list[int] = []
-    path = encode_frames(images, tmp_path / "v.mp4", (click_at(1.0, 3, 16_000), 16_000), report=seen.append)
+    path = encode_frames(images, tmp_path / "v.mp4", MemorySound(click_at(1.0, 3, 16_000), 16_000), report=seen.append)
     video = read(path)
     assert video.pixels.shape == (37, 48, 64, 3) and video.click == 16_000
     assert np.abs(video.pixels.mean((1, 2, 3)) - numbered(37)[:, 0, 0, 0].numpy()).max() < 1.5
