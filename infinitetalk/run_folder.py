@@ -113,6 +113,7 @@ class RunFolder:
             disk.write_whole(state, save({name: tensor.contiguous() for name, tensor in kept.items()}))
             files = {file.name: _checksum(file) for file in (segment, state)}
             record = {"window": take.number, "take": take.key, "seed": take.seed, **told, "files": files}
+            record["checksum"] = _own_checksum(record)
             self._write(self._file(take, "json"), record)
         self._checked[self._file(take, "json").name] = record
         return record
@@ -162,7 +163,7 @@ class RunFolder:
         if not path.exists():
             return None
         record = _read(path)
-        if record is None or (record.get("window"), record.get("take")) != (take.number, take.key):
+        if record is None or record.get("checksum") != _own_checksum(record):
             self.log(f"window {take.number}: its record {path.name} is damaged; it is sampled again")
             return None
         expected = {self.segment(take).name, self._file(take, "safetensors").name}
@@ -270,6 +271,12 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _own_checksum(record: dict[str, Any]) -> str:
+    """sha256 hex of a record without this entry itself."""
+    told = {key: value for key, value in record.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _checksum(path: Path) -> str:

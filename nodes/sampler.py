@@ -6,9 +6,26 @@ from comfy_api.latest import InputImpl, io
 
 from ..infinitetalk.config import COLOUR_REFERENCES, MODES, TAILS, StreamConfig, WindowConfig
 from ..infinitetalk.host.denoise import Inputs
-from ..infinitetalk.host.run import render
+from ..infinitetalk.host.identity import graph_digest
+from ..infinitetalk.host.run import Wish, render
+from ..infinitetalk.live import check_target
+from ..infinitetalk.run_names import check_run_name
 from ..infinitetalk.settings import GuidanceConfig
-from .common import ALIASES, CATEGORY, Cache, Guidance, Scenes, run_inputs, verdict, window_inputs
+from .common import (
+    ALIASES,
+    CATEGORY,
+    Cache,
+    Guidance,
+    Redo,
+    Scenes,
+    Start,
+    Table,
+    run_inputs,
+    verdict,
+    window_inputs,
+)
+
+EXISTING = ("continue", "afresh")
 
 
 class InfiniteTalkSampler(io.ComfyNode):
@@ -18,9 +35,9 @@ class InfiniteTalkSampler(io.ComfyNode):
             node_id="InfiniteTalkSampler",
             display_name="InfiniteTalk Sampler",
             category=CATEGORY,
-            description="Samples the whole speech in chained windows and writes the video while it goes. "
-            "Cancelling keeps what is finished, in the output folder.",
-            search_aliases=[*ALIASES, "ksampler", "streaming", "long video"],
+            description="Samples the whole speech in chained windows and keeps every finished one in the run's folder, "
+            "output/InfiniteTalk/runs. A run that was stopped or killed goes on when the same graph is queued again.",
+            search_aliases=[*ALIASES, "ksampler", "streaming", "long video", "resume", "continue"],
             inputs=[
                 *run_inputs(),
                 io.Sampler.Input("sampler", tooltip="Any; the reference uses euler."),
@@ -30,8 +47,9 @@ class InfiniteTalkSampler(io.ComfyNode):
                     default=42,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Of the first window; every later window adds 1.",
+                    control_after_generate=io.ControlAfterGenerate.fixed,
+                    tooltip="Of the first window; every later window adds 1. Another seed is another run: "
+                    "leave it fixed, so that a stopped run goes on.",
                 ),
                 Guidance.Input("guidance", optional=True, tooltip="Text and audio scales; 5 and 4 when not connected."),
                 *window_inputs(),
@@ -83,18 +101,64 @@ class InfiniteTalkSampler(io.ComfyNode):
                     tooltip="What color_correction pulls to with a source video: the scene's first frame as in the "
                     "reference, or each window's own frame, for sources whose light changes.",
                 ),
+                Table.Input(
+                    "table", optional=True, tooltip="From InfiniteTalk Table: prompts, references and seeds by time."
+                ),
+                Redo.Input(
+                    "redo",
+                    optional=True,
+                    tooltip="From InfiniteTalk Redo: other takes of single windows of this run. The first takes are "
+                    "kept.",
+                ),
+                Start.Input(
+                    "start",
+                    optional=True,
+                    tooltip="From InfiniteTalk Extend: goes on from the end of a run or of any video.",
+                ),
+                io.String.Input(
+                    "run_name",
+                    default="",
+                    optional=True,
+                    tooltip="Begins the name of the run's folder: letters, digits, space, dot, dash, underscore. "
+                    "Another name is another run.",
+                ),
+                io.Combo.Input(
+                    "existing",
+                    options=list(EXISTING),
+                    default="continue",
+                    optional=True,
+                    tooltip="What to do when there is a run of the same inputs and settings: continue it, or make a "
+                    "new one beside it.",
+                ),
+                io.Boolean.Input(
+                    "silence_gate",
+                    default=False,
+                    optional=True,
+                    tooltip="Closes the mouth where nobody speaks: there the model hears silence instead of breath, "
+                    "noise or music.",
+                ),
+                io.String.Input(
+                    "live",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Sends every finished window on at once: hls writes a playlist into the run's folder, "
+                    "rtmp://server/app/key sends to a server. A target that drops never stops the run.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="On disk, with the original sound."),
                 io.Int.Output(display_name="skipped", tooltip="Model calls that the step cache skipped."),
                 io.String.Output(display_name="report", tooltip="The same as a line of text."),
+                io.String.Output(display_name="run", tooltip="The run's folder, for InfiniteTalk Extend and Runs."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
-    def validate_inputs(cls, frames_per_window=None, motion_frames=None):
-        return verdict(WindowConfig, frames_per_window, motion_frames)
+    def validate_inputs(cls, frames_per_window=None, motion_frames=None, run_name=None, live=None):
+        checks = ((WindowConfig, frames_per_window, motion_frames), (check_run_name, run_name), (check_target, live))
+        return next((found for check in checks if (found := verdict(*check)) is not True), True)
 
     @classmethod
     def execute(
@@ -118,6 +182,13 @@ class InfiniteTalkSampler(io.ComfyNode):
         scenes=None,
         source_strength=1.0,
         color_reference="first",
+        table=(),
+        redo=(),
+        start=None,
+        run_name="",
+        existing="continue",
+        silence_gate=False,
+        live="",
     ):
         config = StreamConfig(
             window=WindowConfig(frames_per_window, motion_frames),
@@ -130,8 +201,11 @@ class InfiniteTalkSampler(io.ComfyNode):
             source_strength=source_strength,
             cuts=scenes.cuts(features.frames) if scenes else (),
             cache=cache,
+            silence_gate=silence_gate,
         )
         inputs = Inputs(model, vae, positive, negative, features, reference, sampler, sigmas)
+        graph = graph_digest(cls.hidden.dynprompt, cls.hidden.unique_id) if cls.hidden.dynprompt else ""
+        wish = Wish(run_name, existing == "afresh", table, redo, start, live, graph)
         # No video in the node: the editor would take the live previews of later runs for videos and show none of them.
-        done = render(inputs, config, cls.hidden.unique_id)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(done.path)), done.skipped, done.report)
+        done = render(inputs, config, wish, cls.hidden.unique_id)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(done.path)), done.skipped, done.report, done.run)

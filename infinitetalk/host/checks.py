@@ -1,4 +1,4 @@
-"""Everything of a run that can be refused before the first model call. Looks at inputs and settings, changes nothing."""
+"""Everything of a run that can be refused before the first model call. It changes nothing."""
 
 from __future__ import annotations
 

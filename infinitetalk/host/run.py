@@ -19,7 +19,6 @@ import torch
 from ..config import FPS, MATHS, StreamConfig
 from ..disk import check_writable
 from ..drift import measure, thumbs
-from ..errors import InputError
 from ..extend import Start, last_frames
 from ..live import check_target
 from ..run_folder import RunFolder, Wanted, open_run

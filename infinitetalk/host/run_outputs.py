@@ -46,7 +46,11 @@ class Outputs:
         """What the finished video is made of."""
         start = self._run.wish.start
         takes = [[take.number, take.key] for take in self._run.takes]
-        return {"takes": takes, "sound": self._run.inputs.features.sound.digest, "start": digest(start) if start else ""}
+        return {
+            "takes": takes,
+            "sound": self._run.inputs.features.sound.digest,
+            "start": digest(start) if start else "",
+        }
 
     def made(self) -> Path | None:
         """The finished video, if nothing is left to do."""
@@ -101,7 +105,9 @@ class Outputs:
             disk.discard(folder.path / "live.mp4")
         except (OSError, InputError) as trouble:
             log.warning("InfiniteTalk: no file was made of the %d finished windows: %s", self._added, trouble)
-            say(f"Stopped: {self._added} of {total} windows are kept in {folder.path}; run again to go on", self.node_id)
+            say(
+                f"Stopped: {self._added} of {total} windows are kept in {folder.path}; run again to go on", self.node_id
+            )
             return
         log.info("InfiniteTalk: %d of %d windows are kept, %s plays them", self._added, total, path)
         say(f"Stopped: {self._added} of {total} windows are kept; {path} plays them, run again to go on", self.node_id)
