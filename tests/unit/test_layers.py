@@ -17,7 +17,18 @@ LIBRARY = sorted([ROOT / "__init__.py", *(ROOT / "infinitetalk").rglob("*.py"), 
 BESIDE = [path for name in ("bench", "demo", "infinitetalk_cli", "tests") for path in (ROOT / name).rglob("*.py")]
 PYTHON = sorted({*LIBRARY, *ROOT.glob("*.py"), *BESIDE})
 
-MATHS = {"torch", "torchaudio", "numpy", "PIL", "av", "transformers", "safetensors", "pyloudnorm", "scenedetect"}
+MATHS = {
+    "filelock",
+    "torch",
+    "torchaudio",
+    "numpy",
+    "PIL",
+    "av",
+    "transformers",
+    "safetensors",
+    "pyloudnorm",
+    "scenedetect",
+}
 HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "server"}
 OUTSIDE = {0: set(), 1: MATHS, 2: MATHS, 3: MATHS | HOST, 4: {"comfy_api"}, 5: set()}  # beside the standard library
 
