@@ -96,12 +96,23 @@ class Take:
 
 
 def first_takes(windows: Sequence[Window], row: Callable[[Window], Overrides] = lambda _: Overrides()) -> list[Take]:
-    """The takes of a run that nothing is redone in; row: what a table changes in a window."""
+    """The takes of a run that nothing is redone in.
+
+    row: what a table changes in a window, the same object for all windows of a row. A row's seed is that of its
+    first window, and each later one adds 1, since equal noise would repeat the movements.
+    """
     takes: list[Take] = []
+    current, plain, turn = None, Overrides(), 0
     for window, following in zip(windows, [*windows[1:], None], strict=True):
+        changed = row(window)
+        if changed is not current:
+            current, plain, turn = changed, replace(changed, seed=None), 0
+        if changed.seed is not None:
+            window = replace(window, seed=(changed.seed + turn) % SEEDS)
+        turn += 1
         source = takes[-1] if takes and window.motion else None
         scene = source.scene if source else window
-        takes.append(Take(window, scene, FIRST, row(window), source, following.motion if following else 0))
+        takes.append(Take(window, scene, FIRST, plain, source, following.motion if following else 0))
     return takes
 
 

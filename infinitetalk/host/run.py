@@ -192,7 +192,7 @@ def _sample(folder: RunFolder, todo: Sequence[Take], stages: Stages, tools: tupl
             "skipped": tally.skipped - skipped,
             "drift": seen.measured,
         }
-        folder.finish(take, lambda part, frames=frames: write_segment(part, frames), kept, told)
+        folder.finish(take, lambda part, frames=frames: write_segment(frames, part), kept, told)
         started, skipped = time.monotonic(), tally.skipped
         outputs.add()
         progress.finished(take, frames)

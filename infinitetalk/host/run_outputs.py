@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from .. import disk
+from ..config import FPS
 from ..digests import digest
 from ..drift import summary
 from ..drift_plot import plot
 from ..errors import InputError
-from ..extend import prefix
+from ..extend import Start, prefix
 from ..feature_file import load_features, save_features
 from ..features import AudioFeatures
 from ..join import join
 from ..live import Growing, LiveOutput
 from ..run_folder import RunFolder
-from ..sound import Chain
+from ..sound import Chain, Sound
 from .progress import say, watch
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,9 @@ def _kept(folder: RunFolder, voice: AudioFeatures, number: int) -> AudioFeatures
     return load_features(voice, path)
 
 
-def _after(start: Any, frames: int, sound: Any) -> Chain:
+def _after(start: Start, frames: int, sound: Sound) -> Chain:
     """The sound of a start's `frames`, cut or padded with silence to them, and then the run's own."""
-    return Chain.after(start.sound, frames, sound)
+    rate = max(sound.rate, start.sound.rate if start.sound else 0)
+    channels = max(sound.channels, start.sound.channels if start.sound else 0)
+    lengths = round(frames * rate / FPS), round(sound.samples * rate / sound.rate)
+    return Chain(list(zip((start.sound, sound), lengths, strict=True)), rate, channels)

@@ -12,6 +12,7 @@ import torch
 from infinitetalk.config import WindowConfig
 from infinitetalk.errors import InputError
 from infinitetalk.source import PictureSource, VideoSource
+from infinitetalk.takes import first_takes
 from infinitetalk.timeline import plan
 from tests.host.test_reference import clip_vision
 from tests.host.test_run import read
@@ -20,6 +21,7 @@ from tests.unit.clips import number_of, numbered_picture, write_clip
 pytestmark = pytest.mark.usefixtures("host")
 
 PLAN = plan(21, WindowConfig(9, 5))  # windows begin at 0, 4, 8, 12: 0, 0.16, 0.32, 0.48 s
+TAKES = first_takes(PLAN)
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +93,8 @@ def test_the_next_reference_is_encoded_beside_and_is_the_same(machine, clip_30):
     threads.clear()
     references = References(reference)
     first = references.at(PLAN[0])
-    references.prepare(PLAN[1])
-    references.prepare(PLAN[2])  # one at a time
+    references.prepare(TAKES[1])
+    references.prepare(TAKES[2])  # one at a time
     references.settle()
     assert len(threads) == 2 and threads[1].startswith("infinitetalk-reference")
     assert torch.equal(references.at(PLAN[1]).latent, reference.at(PLAN[1]).latent)
@@ -108,7 +110,7 @@ def test_without_room_nothing_is_encoded_ahead(machine, clip_30, monkeypatch):
 
     monkeypatch.setattr(comfy.model_management, "EXTRA_RESERVED_VRAM", 2**60)  # as --reserve-vram does
     references = References(video_reference(machine, VideoSource(clip_30)))
-    references.prepare(PLAN[1])
+    references.prepare(TAKES[1])
     assert references._ahead is None
     assert number_of(references.at(PLAN[1]).picture * 255) == 4
     references.close()
@@ -122,7 +124,7 @@ def test_no_memory_for_the_sampling_beside_means_no_encoding_ahead(machine, clip
 
     def begun(branches: int) -> bool:
         references = References(video_reference(machine, VideoSource(clip_30)), machine.model, branches)
-        references.prepare(PLAN[1])
+        references.prepare(TAKES[1])
         references.close()
         return references._ahead is not None
 
@@ -188,7 +190,7 @@ def test_a_cancel_does_not_wait_for_the_encoding(machine, clip_30):
             return super().frame(seconds)
 
     references = References(video_reference(machine, Slow(clip_30)))
-    references.prepare(PLAN[1])
+    references.prepare(TAKES[1])
     assert asked.wait(30)
     references.close()
     assert not comfy.model_management.processing_interrupted()
@@ -242,7 +244,7 @@ def test_sdedit_starts_from_the_windows_noised_source(machine):
     inputs = replace(machine.inputs(13, steps=4), reference=reference, sampler=comfy.samplers.KSAMPLER(first_latent))
     denoise = Denoiser(inputs, replace(CONFIG, source_strength=0.5), References(reference), lambda *report: None)
     window, noise = PLAN[1], torch.randn(1, 16, 3, 8, 8, generator=torch.manual_seed(PLAN[1].seed))
-    denoise(window, reference.at(window).first)
+    denoise(TAKES[1], reference.at(window).first)
     shown = torch.stack([picture.float() / 255 for picture in source.frames(window.start / 25, 9)])
     latent = machine.plain.model.process_latent_in(WanVae(machine.vae).encode(shown))
     x, sigmas = started[0]

@@ -18,6 +18,7 @@ from infinitetalk.settings import ApgConfig, GuidanceConfig
 from infinitetalk.source import PictureSource
 from infinitetalk.speakers import Speakers
 from infinitetalk.stream import stream
+from infinitetalk.takes import first_takes
 from infinitetalk.timeline import Window, plan, video_frames
 
 from . import host
@@ -92,6 +93,9 @@ class RecordedClip:
         self.vae = reference.vae
         self.clip = None
 
+    def shown(self, window: Window) -> torch.Tensor:
+        return self.video.shown(window)
+
     def at(self, window: Window) -> Reference:
         frame = min(window.start, self.golden.config["video_frames"] - 1)
         clip = SimpleNamespace(penultimate_hidden_states=self.golden.inp(f"input.clip_fea.frame{frame}"))
@@ -164,22 +168,26 @@ def _run(golden: Golden, coder, given: tuple, settings: StreamConfig, schedule) 
         inputs,
         settings,
         host.References(reference),
-        report=lambda window, step, predicted: None,
+        report=lambda take, step, predicted: None,
         noise=lambda latent, seed: noises[seed][None].clone(),
     )
-    stages = host.make_stages(denoiser, coder)
+    kept = {}
+    stages = host.make_stages(denoiser, coder, lambda take: kept[take.source])
 
-    def held(window, motion):
+    def held(take, motion):
         record.motion.append(host.LATENT_FORMAT.process_in(motion)[0])
-        result = stages.denoise(window, motion)
+        result = stages.denoise(take, motion)
         record.steps[-1][-1] = host.LATENT_FORMAT.process_in(result)[0]
         return result
 
-    def grade(window, frames):
+    def grade(take, frames):
         record.ungraded.append(video_of(frames))
-        graded = stages.grade(window, frames)
+        graded = stages.grade(take, frames)
         record.graded.append(video_of(graded))
         return graded
 
-    finished = stream(windows, replace(stages, denoise=held, grade=grade))
-    return record, torch.cat([part.frames for part in finished])
+    frames = []
+    for part in stream(first_takes(windows), replace(stages, denoise=held, grade=grade)):
+        kept[part.take] = part.motion
+        frames.append(part.frames)
+    return record, torch.cat(frames)

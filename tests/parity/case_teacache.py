@@ -22,6 +22,7 @@ from infinitetalk.schedule import flow_sigmas
 from infinitetalk.settings import CacheConfig, GuidanceConfig
 from infinitetalk.step_cache import POLYNOMIALS, WARM_UP, Tally, TeaCache, relative_change
 from infinitetalk.stream import stream
+from infinitetalk.takes import Take, first_takes
 from infinitetalk.timeline import Window, plan
 
 from . import host, rule
@@ -165,21 +166,22 @@ class Run:
             inputs,
             settings,
             host.References(reference),
-            report=lambda window, step, predicted: None,
+            report=lambda take, step, predicted: None,
             noise=lambda latent, seed: noises[seed].clone(),
         )
-        stages, latents = host.make_stages(denoiser, self.coder), []
+        kept, latents = {}, []
+        stages = host.make_stages(denoiser, self.coder, lambda take: kept[take.source])
 
-        def denoise(window: Window, held: torch.Tensor) -> torch.Tensor:
-            latent = stages.denoise(window, held)
+        def denoise(take: Take, held: torch.Tensor) -> torch.Tensor:
+            latent = stages.denoise(take, held)
             latents.append(host.LATENT_FORMAT.process_in(latent)[0])
             return latent
 
         first_block = self.machine.plain.model.diffusion_model.blocks[0]
         hook = first_block.register_forward_hook(lambda *args: calls.__setitem__(-1, 1))
         try:
-            for _ in stream(windows, replace(stages, denoise=denoise)):
-                pass
+            for part in stream(first_takes(windows), replace(stages, denoise=denoise)):
+                kept[part.take] = part.motion
         finally:
             hook.remove()
         return latents, calls

@@ -120,9 +120,15 @@ def test_a_redo_goes_over_a_tables_row():
     row = Overrides(seed=1, text_scale=3.0)
     assert SEED.over(row) == Overrides(seed=77, text_scale=3.0)
     first = first_takes(WINDOWS, lambda window: row if window.index == 6 else Overrides())
-    assert first[6].seed == 1
+    assert first[6].seed == 1 and first[7].seed == 17
     chosen = plan_takes(first, [Redo(7, SEED, "keep")], digest)
     assert chosen[6].overrides == Overrides(seed=77, text_scale=3.0)
+
+
+def test_the_windows_of_a_row_have_seeds_of_their_own():
+    row = Overrides(seed=2**64 - 1)
+    first = first_takes(WINDOWS, lambda window: row if 3 <= window.index < 6 else Overrides())
+    assert [take.seed for take in first[2:7]] == [12, 2**64 - 1, 0, 1, 16]
 
 
 def test_ten_hours_are_planned_in_less_than_a_second():
