@@ -69,9 +69,11 @@ class Encoder:
         self.soundtrack = None if audio is None else Soundtrack(self.container, audio)
         self._scaler = VideoReformatter()
         self.frames = 0
+        self._failed = False
 
     def write(self, block: np.ndarray) -> None:
         """Encode uint8 [n, H, W, 3] and the sound beside it."""
+        self._failed = True
         for image in block:
             rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame = self._scaler.reformat(rgb, **_YUV)
@@ -79,11 +81,13 @@ class Encoder:
             self.container.mux(self.stream.encode(frame))
             self.frames += 1
             self._sound()
+        self._failed = False
 
     def close(self) -> None:
         """Flush both streams and end the file; it is closed even when that fails."""
         try:
-            if self.frames:
+            # After a header that the disk had no room for, the next packet would end the whole program.
+            if self.frames and not self._failed:
                 self.container.mux(self.stream.encode(None))
                 self._sound(last=True)
         finally:

@@ -48,7 +48,7 @@ def write_segment(frames: torch.Tensor | np.ndarray, path: str | Path, crf: int 
 
 
 def read_tail(path: str | Path, count: int) -> np.ndarray:
-    """The last `count` frames of a segment as they are shown, uint8 [count, H, W, 3]; raises InputError if it has fewer.
+    """The last `count` frames of a segment as they are shown, uint8 [count, H, W, 3]. InputError if it has fewer.
 
     Decodes from the key frame before them, so the length of the file does not matter.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +11,14 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def alone(code: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run code in a process of its own, for what would harm this one."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
 @dataclass(frozen=True)
