@@ -153,8 +153,8 @@ def summary(records: Sequence[dict[str, float]]) -> dict[str, Any]:
     """What became of a run, of the `measure` of each of its windows in order.
 
     windows; seconds: from the first to the last window's begin; measures: per name of MEASURES that was measured:
-    first, last (window), per_minute (slope of the least squares line), worst and worst_window (farthest from the value
-    without drift; ratios by their logarithm, so that half and double are as far); text: one line for people.
+    first, last (window), per_minute (slope of the least squares line), worst and worst_window (by `badness`, the
+    earliest if several); text: one line for people.
     """
     records = sorted(records, key=lambda record: record["window"])
     if not records:
@@ -163,7 +163,7 @@ def summary(records: Sequence[dict[str, float]]) -> dict[str, Any]:
     for name in MEASURES:
         found = [(record["begin"], record[name], record["window"]) for record in records if name in record]
         if found:
-            worst = max(found, key=lambda one: distance(name, one[1]))
+            worst = max(found, key=lambda one: badness(name, one[1]))
             measures[name] = {
                 "first": found[0][1],
                 "last": found[-1][1],
@@ -175,10 +175,12 @@ def summary(records: Sequence[dict[str, float]]) -> dict[str, Any]:
     return {"windows": len(records), "seconds": seconds, "measures": measures, "text": _text(len(records), measures)}
 
 
-def distance(name: str, value: float) -> float:
-    """How far a measure is from the value of a window without drift; comparable within one measure only."""
-    ideal = MEASURES[name][2]
-    return abs(math.log(max(value, 1e-6))) if ideal else abs(value)
+def badness(name: str, value: float) -> float:
+    """Grows with what can be seen; comparable within one measure only.
+
+    Half as sharp is as bad as twice as sharp; a seam smaller than an ordinary step is not bad at all.
+    """
+    return abs(math.log(value)) if name == "sharpness_ratio" else value
 
 
 def _slope(times: Sequence[float], values: Sequence[float]) -> float:
