@@ -134,7 +134,7 @@ class Outputs:
 
     def _report(self) -> None:
         """drift.json and drift.png; a report that cannot be made is no reason to lose the video."""
-        records = [self._folder.record(take) for take in self._run.takes]
+        records = [self._folder.record(take)["drift"] for take in self._run.takes]
         told = {"summary": summary(records), "windows": records}
         try:
             disk.write_whole(self._folder.path / "drift.json", json.dumps(told, indent=1).encode())
