@@ -8,15 +8,19 @@ from ..infinitetalk.host.loading import register_folders
 from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder
 from .cache import InfiniteTalkStepCache
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
+from .extend import InfiniteTalkExtend
 from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
 from .panzoom import InfiniteTalkPanZoom
 from .preset import InfiniteTalkPreset
 from .prompts import InfiniteTalkPrompts
+from .redo import InfiniteTalkRedo
 from .reference import InfiniteTalkReference, InfiniteTalkVideoReference
+from .runs import InfiniteTalkRuns
 from .sampler import InfiniteTalkSampler
 from .scenes import InfiniteTalkScenes
 from .settings import InfiniteTalkGuidance, InfiniteTalkSchedule
 from .speakers import InfiniteTalkSpeaker, InfiniteTalkSpeakers
+from .table import InfiniteTalkTable
 from .video import InfiniteTalkVideoCombine
 from .window import InfiniteTalkWindow
 
@@ -36,7 +40,11 @@ NODES = [
     InfiniteTalkSchedule,
     InfiniteTalkPreset,
     InfiniteTalkPrompts,
+    InfiniteTalkTable,
+    InfiniteTalkRedo,
+    InfiniteTalkExtend,
     InfiniteTalkSampler,
+    InfiniteTalkRuns,
     InfiniteTalkVideoCombine,
     InfiniteTalkWindow,
     InfiniteTalkLoadEmbeds,
