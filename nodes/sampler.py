@@ -8,7 +8,7 @@ from ..infinitetalk.config import COLOUR_REFERENCES, MODES, TAILS, StreamConfig,
 from ..infinitetalk.host.denoise import Inputs
 from ..infinitetalk.host.identity import graph_digest
 from ..infinitetalk.host.run import Wish, render
-from ..infinitetalk.live import check_target
+from ..infinitetalk.rtmp import check_target
 from ..infinitetalk.run_names import check_run_name
 from ..infinitetalk.settings import GuidanceConfig
 from .common import (

@@ -20,7 +20,7 @@ from ..config import FPS, MATHS, StreamConfig
 from ..disk import check_writable
 from ..drift import measure, thumbs
 from ..extend import Start, last_frames
-from ..live import check_target
+from ..rtmp import check_target
 from ..run_folder import RunFolder, Wanted, open_run
 from ..segment import read_tail, write_segment
 from ..step_cache import Tally
@@ -148,12 +148,12 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
     features = kept_features(folder, inputs.features)
     features = with_gate(features) if config.silence_gate else features
     steps = len(sampled_sigmas(inputs, config)) - 1
-    progress = RunProgress(inputs.model, todo, steps, outputs.node_id, run.frames)
+    progress = RunProgress(inputs.model, todo, steps, outputs.node_id, len(run.takes), run.frames)
     tally = Tally()
     sampled = replace(inputs, model=with_cache(inputs.model, config.cache, tally), features=features)
     branches = max(len(guidance_of(take, config).branches(steps)) for take in run.takes)
     references = References(inputs.reference, inputs.model, branches)
-    following = dict(zip(todo, [*todo[1:], None], strict=True))
+    following = dict(zip(todo, [*todo[1:], None], strict=False))
 
     def report(take: Take, step: int, predicted: torch.Tensor) -> None:
         progress.step(take, step, predicted)

@@ -22,6 +22,7 @@ from ..feature_file import load_features, save_features
 from ..features import AudioFeatures
 from ..join import join
 from ..live import Growing, LiveOutput
+from ..rtmp import HLS
 from ..run_folder import RunFolder
 from ..sound import Chain, Sound
 from .progress import say, watch
@@ -66,11 +67,13 @@ class Outputs:
             self._before, self._sound = [path], _after(start, frames, self._sound)
         self._growing = Growing(self._folder.path / "live.mp4", self._sound)
         target = self._run.wish.live
-        if target:
-            self._live = LiveOutput(self._folder.path / "live" if target == "hls" else target, self._sound)
+        if target == HLS:
+            self._live = LiveOutput(self._folder.path / "live", self._sound)
         for path in self._before:
             self._add(path)
         self.add()
+        if target and target != HLS:  # a server is not sent again what an earlier call sent
+            self._live = LiveOutput(target, self._sound, self._growing.frames)
 
     def add(self) -> None:
         """Add the segments that follow without a gap."""
@@ -114,11 +117,8 @@ class Outputs:
         say(f"Stopped: {self._added} of {total} windows are kept; {path} plays them, run again to go on", self.node_id)
 
     def close(self) -> None:
-        """End the growing video and the live output."""
-        growing, self._growing = self._growing, None
+        """End the live output; further calls do nothing."""
         live, self._live = self._live, None
-        if growing is not None:
-            growing.close()
         if live is not None:
             live.close(WAIT_FOR_LIVE)
             self._folder.log(f"live output: {live.state}")
@@ -139,7 +139,7 @@ class Outputs:
         try:
             disk.write_whole(self._folder.path / "drift.json", json.dumps(told, indent=1).encode())
             plot(records, self._folder.path / "drift.png")
-        except OSError as error:
+        except (OSError, InputError) as error:
             log.warning("InfiniteTalk: the report on drift could not be written: %s", error)
 
 
