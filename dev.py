@@ -5,6 +5,7 @@
     python3 dev.py host [--port N] [-- host arguments]
     python3 dev.py parity DIR
     python3 dev.py run WORKFLOW.json [--set NODE.input=value ...] [--out DIR] [--server URL]
+    python3 dev.py runs list|show|remove [RUN] [--output DIR] [--yes]
     python3 dev.py bench [NAME [arguments]]
 
 Every command takes --comfyui DIR (or COMFYUI_PATH): an existing ComfyUI instead of the pinned one. Setup needs only
@@ -258,6 +259,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                      help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file")
     run.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where outputs are copied (default: here)")
     run.add_argument("--server", metavar="URL", help="a running ComfyUI to use instead of starting one")
+    runs = add("runs", "List, show or remove the runs that are kept in an output folder.")
+    runs.add_argument("action", choices=("list", "show", "remove"))
+    runs.add_argument("run", nargs="?", default="", metavar="RUN", help="its folder or name, or how one of them begins")
+    runs.add_argument("--output", type=Path, metavar="DIR",
+                      help="ComfyUI's output folder (default: that of --comfyui, else of dev.py demo, run and host)")
+    runs.add_argument("--yes", action="store_true", help="remove without asking")
     bench = add("bench", "Run a benchmark, or list their names.")
     bench.add_argument("name", nargs="?", metavar="NAME")
 
@@ -280,7 +287,7 @@ def main(arguments: list[str]) -> int:
         print("\n".join(bench_names()))
         return 1 if options.name else 0
     host = setup(options.comfyui or os.environ.get("COMFYUI_PATH"))
-    if options.command in ("demo", "run", "host"):
+    if options.command in ("demo", "run", "host", "runs"):
         if Path(sys.prefix).resolve() != VENV.resolve():
             return call(ROOT / "dev.py", *arguments, cwd=Path.cwd(), COMFYUI_PATH=str(host))
         from demo import commands

@@ -1,4 +1,4 @@
-"""The commands of dev.py that need a ComfyUI: host, run and demo. They run inside the development environment.
+"""The commands of dev.py that need a ComfyUI: host, run, runs and demo. They run inside the development environment.
 
 Each takes the ComfyUI folder and the parsed command line, and returns an exit code.
 """
@@ -18,6 +18,7 @@ import av
 import numpy as np
 
 from infinitetalk.errors import InputError
+from infinitetalk.runs_text import act
 from infinitetalk_cli.client import Client, HostError, output_files
 from infinitetalk_cli.progress import ProgressLine
 from infinitetalk_cli.prompt import apply_change, load_workflow
@@ -91,6 +92,23 @@ def run(comfyui: Path, options: Namespace) -> int:
         return 1
     if not files:
         print("The workflow left no files.")
+    return 0
+
+
+def runs(comfyui: Path, options: Namespace) -> int:
+    """What is kept in an output folder; `remove` asks on a terminal unless it is told --yes."""
+    output = options.output or (BASE if comfyui == PINNED_HOST else comfyui) / "output"
+    try:
+        if options.output and not output.is_dir():
+            raise InputError(f"--output: there is no folder {output}.", "Give the output folder of a ComfyUI.")
+        confirm = options.yes
+        if options.action == "remove" and not confirm and sys.stdin.isatty():
+            print(act(output, "show", options.run))
+            confirm = input("Remove it for good? [y/N] ").strip().lower() in ("y", "yes")
+        print(act(output, options.action, options.run, confirm))
+    except InputError as error:
+        print(f"dev.py runs: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

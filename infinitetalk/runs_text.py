@@ -44,7 +44,7 @@ def act(output: str | Path, action: str, run: str = "", confirm: bool = False) -
         info = read_run(find(output, run))
         raise InputError(
             f"run: {info.folder} would be removed with all its files, {_size(info.bytes)}.",
-            "Switch confirm on (--yes) to remove it for good.",
+            "Switch confirm on (on the command line: --yes) to remove it for good.",
         )
     gone = remove(output, run)
     return f"Removed {gone.folder}: {_size(gone.bytes)} are free again."

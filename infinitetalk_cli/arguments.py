@@ -10,6 +10,7 @@ import random
 
 from infinitetalk.config import WindowConfig
 from infinitetalk.errors import InputError
+from infinitetalk.run_names import check_run_name
 
 TASK = "infinitetalk-14B"
 SIZES = {"infinitetalk-480": "480p", "infinitetalk-720": "720p"}
@@ -150,6 +151,8 @@ def make_parser() -> Parser:
     add("--embeds", metavar="F", help="prompts and CLIP features from a file of Save InfiniteTalk Embeds")
     add("--magcache", metavar="NAME", help="skip model calls by a curve that --calibrate has written")
     add("--calibrate", metavar="NAME", help="write the MagCache curve of this model and these steps")
+    add("--run_name", default="", metavar="NAME", help="begins the name of the run's folder in ComfyUI's output folder")
+    add("--afresh", action="store_true", help="make a new run where one of the same inputs would be continued")
     add("--set", action="append", default=[], metavar="NODE.input=value", dest="changes",
         help="change the workflow at last: NODE is a title, class or id; value is JSON, text or @FILE")  # fmt: skip
     return parser
@@ -213,6 +216,10 @@ def check(options: argparse.Namespace) -> None:
         WindowConfig(options.frame_num, options.motion_frame)
     except InputError as error:
         raise InputError(f"--frame_num, --motion_frame: {error.problem}", error.remedy) from error
+    try:
+        check_run_name(options.run_name)
+    except InputError as error:
+        raise InputError(f"--{error.problem}", error.remedy) from error
     loras, scales = len(options.lora_dir or ()), len(options.lora_scale or ())
     if scales > 1 and scales != loras:
         raise InputError(f"--lora_scale: {scales} numbers for {loras} LoRAs.", "Give one for each, or one for all.")

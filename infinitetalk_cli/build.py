@@ -110,6 +110,10 @@ def set_sampling(prompt: Prompt, options: Namespace) -> None:
     )
     if options.use_sdedit is not None:
         inputs_of(prompt, "Sampler")["source_strength"] = options.use_sdedit
+    if options.run_name:
+        inputs_of(prompt, "Sampler")["run_name"] = options.run_name
+    if options.afresh:
+        inputs_of(prompt, "Sampler")["existing"] = "afresh"
 
 
 def set_speech(prompt: Prompt, job: Job, options: Namespace, files: dict[Path, str]) -> None:

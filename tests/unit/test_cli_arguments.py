@@ -91,6 +91,8 @@ def test_what_a_host_of_our_own_is_started_with():
         (["--task", "t2v-14B"], "--task: 't2v-14B' is another model", "infinitetalk-14B"),
         (["--size", "480*832"], "--size: '480*832' is unknown", "infinitetalk-480 or infinitetalk-720"),
         (["--mode", "stream"], "--mode: invalid choice: 'stream'", "--help"),
+        (["--run_name", "../talk"], "--run_name: '../talk' is a path, not one name", "Use letters"),
+        (["--run_name", "x" * 300], "has 300 characters, more than 80", "Use letters"),
         (["--frame_num", "80"], "--frame_num, --motion_frame: frames per window: 80 is not", "Use 77 or 81"),
         (["--motion_frame", "8"], "motion frames: 8 is not", "Use 5 or 9"),
         (["--frame_num", "9"], "motion frames: 9 is not smaller than the 9 frames", "Use at most 5"),

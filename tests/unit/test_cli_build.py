@@ -63,6 +63,12 @@ def test_values_of_the_flags_arrive(voices):
     assert inputs_of(prompt, "Picture")["image"] == "in_face.png" and inputs_of(prompt, "Speech")["audio"] == "in_2.wav"
 
 
+def test_a_run_can_be_named_and_made_afresh(voices):
+    plain, named = made(one(voices)), made(one(voices), "--run_name", "my talk", "--afresh")
+    assert not {"run_name", "existing"} & set(inputs_of(plain, "Sampler"))
+    assert inputs_of(named, "Sampler")["run_name"] == "my talk" and inputs_of(named, "Sampler")["existing"] == "afresh"
+
+
 def test_streaming_is_cut_at_the_longest_video_wanted(voices):
     prompt = made(one(voices), "--mode", "streaming", "--max_frame_num", "50")
     trim = behind(prompt, "Sampler", "features", "audio")

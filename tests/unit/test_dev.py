@@ -269,3 +269,38 @@ def test_registry_tool_accepts_the_pack_and_packs_what_users_need(tmp_path):
     wanted = ("__init__.py", "infinitetalk/", "infinitetalk_cli/", "js/", "locales/", "nodes/", "workflows/",
               "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "requirements.txt")  # fmt: skip
     assert packed == {name for name in tracked.splitlines() if name.startswith(wanted)}
+
+
+# ---------------------------------------------------------------- runs
+
+
+def runs_command(*arguments: str, output: Path) -> int:
+    options = dev.parse(["runs", *arguments, "--output", str(output)])
+    return commands.runs(dev.PINNED_HOST, options)
+
+
+def test_runs_are_listed_shown_and_removed_only_with_yes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", open(os.devnull, encoding="utf-8"))  # noqa: SIM115  # nobody to ask
+    run = tmp_path / "InfiniteTalk" / "runs" / "talk-0123456789abcdef"
+    (run / "windows").mkdir(parents=True)
+    assert runs_command("list", output=tmp_path) == 0
+    assert f"{run.name}  damaged" in capsys.readouterr().out
+    assert runs_command("show", "talk", output=tmp_path) == 0
+    assert f"folder: {run}" in capsys.readouterr().out
+    for arguments, problem in {
+        ("show",): "show needs a run",
+        ("remove", "talk"): "talk-0123456789abcdef would be removed",
+        ("remove", "../.."): "'../..' is a path",
+        ("show", "other"): "there is no run 'other'",
+    }.items():
+        assert runs_command(*arguments, output=tmp_path) == 1
+        assert f"dev.py runs: run: {problem}" in capsys.readouterr().err and run.exists()
+    assert runs_command("remove", "talk", "--yes", output=tmp_path) == 0
+    assert not run.exists() and "Removed talk-0123456789abcdef" in capsys.readouterr().out
+    assert runs_command("list", output=tmp_path / "absent") == 1
+
+
+def test_runs_of_an_existing_comfyui_are_in_its_output_folder(tmp_path, capsys):
+    (tmp_path / "output").mkdir()
+    assert commands.runs(tmp_path, dev.parse(["runs", "list"])) == 0
+    assert f"There are no runs in {tmp_path / 'output'}" in capsys.readouterr().out
