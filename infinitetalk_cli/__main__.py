@@ -92,6 +92,7 @@ def run(arguments: list[str]) -> Path:
             if isinstance(client, OwnHost):
                 for saved in client.rescue(path.parent, path.stem):
                     say(f"The finished windows are in {saved}")
+                say(f"The run is kept in {client.runs}: the same command goes on with it.")
             raise
         client.save(video, path)
     return path

@@ -22,9 +22,10 @@ from safetensors.torch import load_file
 from demo import small_model
 from demo.base import ASSETS
 from demo.commands import fit_speech
+from infinitetalk.runs import list_runs
 from infinitetalk_cli.__main__ import main
 from infinitetalk_cli.client import Client, HostError
-from infinitetalk_cli.host import OwnHost
+from infinitetalk_cli.host import OwnHost, output_folder
 from infinitetalk_cli.server import PACK, make_base
 from tests.host.server import node_of, read_video
 
@@ -165,18 +166,41 @@ def test_a_file_that_is_not_there_leaves_nothing(server, tmp_path):
 
 def test_a_comfyui_of_its_own_gets_and_gives_files_without_a_copy(comfyui, tmp_path):
     """It is not even running. A symbolic link stands for its file."""
-    host = OwnHost(comfyui, make_base(tmp_path / "base"))
+    host = OwnHost(comfyui, make_base(tmp_path / "base"), tmp_path / "output")
     (tmp_path / "voices").mkdir()
     (tmp_path / "voices" / "a.wav").write_bytes(b"sound")
     (tmp_path / "link.wav").symlink_to(Path("voices") / "a.wav")
     assert host.upload(tmp_path / "link.wav", "1_a.wav") == "1_a.wav"
     assert (host.base / "input" / "1_a.wav").samefile(tmp_path / "voices" / "a.wav")
-    made = host.base / "output" / "InfiniteTalk" / "cli_1.mp4"
-    made.parent.mkdir()
+    made = tmp_path / "output" / "InfiniteTalk" / "cli_1.mp4"
+    made.parent.mkdir(parents=True)
     made.write_bytes(b"video")
     node = made.stat().st_ino
     host.save({"filename": "cli_1.mp4", "subfolder": "InfiniteTalk", "type": "output"}, tmp_path / "res.mp4")
     assert (tmp_path / "res.mp4").stat().st_ino == node and not made.exists()
+
+
+def test_only_what_this_run_has_left_is_rescued(comfyui, tmp_path):
+    """Not the windows' own files, and not what earlier runs have left. The host is not even running."""
+    older, ours, killed = (tmp_path / "output" / "InfiniteTalk" / "runs" / name for name in ("older", "ours", "killed"))
+    for run in (older, ours, killed):
+        (run / "windows").mkdir(parents=True)
+        (run / "windows" / "0001-first.mp4").write_bytes(b"window")
+    (older / "unfinished.mp4").write_bytes(b"older")
+    host = OwnHost(comfyui, make_base(tmp_path / "base"), tmp_path / "output")
+    assert host.rescue(tmp_path, "res") == []
+    (ours / "unfinished.mp4").write_bytes(b"ours")
+    (killed / "live.mp4").write_bytes(b"killed")
+    saved = host.rescue(tmp_path, "res")
+    assert [path.name for path in saved] == ["res_unfinished_1.mp4", "res_unfinished_2.mp4"]
+    assert [path.read_bytes() for path in saved] == [b"killed", b"ours"]
+    assert (older / "unfinished.mp4").exists() and (ours / "windows" / "0001-first.mp4").exists()
+
+
+def test_an_own_comfyui_writes_into_the_output_folder_it_is_told(comfyui, tmp_path):
+    assert output_folder(tmp_path, []) == tmp_path / "output"
+    for rest in (["--cpu", "--output-directory", str(tmp_path / "x")], [f"--output-directory={tmp_path / 'x'}"]):
+        assert output_folder(comfyui, rest) == tmp_path / "x"
 
 
 def test_a_file_too_large_for_the_host_is_told(server, folder, capsys):
@@ -255,8 +279,9 @@ def own_files(small_models: Path) -> list[str]:
 def test_ctrl_c_leaves_the_finished_windows_of_a_comfyui_of_its_own(comfyui, small_models, folder):
     fit_speech(ASSETS / "speech.flac", 120, folder / "long.wav")
     arguments = [*job(folder, "face.png", "long.wav"), "--comfyui", str(comfyui), *own_files(small_models), *SMALL]
-    flags = [*QUICK, "--mode", "streaming", "--max_frame_num", "3000", "--save_file", "long"]
-    command = [sys.executable, "-m", "infinitetalk_cli", *arguments, *flags]
+    flags = [*QUICK, "--mode", "streaming", "--max_frame_num", "3000", "--save_file", "long", "--run_name", "my talk"]
+    there = ["--", "--output-directory", str(folder / "output")]
+    command = [sys.executable, "-m", "infinitetalk_cli", *arguments, *flags, *there]
     with start(command, folder) as process:
         address = next(line for line in process.stderr if line.startswith("ComfyUI: ")).split()[1].rstrip(",")
         client = Client(address)
@@ -269,6 +294,9 @@ def test_ctrl_c_leaves_the_finished_windows_of_a_comfyui_of_its_own(comfyui, sma
     assert "The finished windows are in long_unfinished_1.mp4" in said
     frames, sound = read_video(folder / "long_unfinished_1.mp4")
     assert 17 <= len(frames) < 3000 and sound.size
+    (run,) = list_runs(folder / "output")
+    assert run.folder.startswith("my talk-") and run.state == "stopped" and 1 <= run.windows_done < run.windows
+    assert str(folder / "output") in said.splitlines()[-2] and not (folder / "long_unfinished_2.mp4").exists()
     with pytest.raises(HostError):
         client.get("/queue")
 
@@ -282,6 +310,9 @@ def test_a_comfyui_of_its_own_takes_the_files_from_where_they_lie(comfyui, small
     before = sorted(path for path in (comfyui / "models").rglob("*") if path.is_file())
     _, _, *others = own_files(small_models)
     arguments = [*job(folder, "face.png", "a.wav"), "--comfyui", str(comfyui), "--ckpt_dir", str(wan), *others]
-    assert main([*arguments, *SMALL, *QUICK, "--save_file", "own"]) == 0, capsys.readouterr().err
+    there = ["--", "--output-directory", str(folder / "output")]
+    assert main([*arguments, *SMALL, *QUICK, "--save_file", "own", *there]) == 0, capsys.readouterr().err
+    (run,) = list_runs(folder / "output")
+    assert run.state == "finished"
     assert len(read_video(folder / "own.mp4")[0]) == 17
     assert sorted(path for path in (comfyui / "models").rglob("*") if path.is_file()) == before
