@@ -1,20 +1,20 @@
 """Speech as the audio encoder wants it: checked, mono, 16 kHz, at -23 LUFS.
 
-Works on plain waveforms. Knows nothing of the encoder, of frames or of the host.
+Works on sound of any length, in pieces. Knows nothing of the encoder, of frames or of the host.
 
-Shapes: B batch (1), C channels (1 or 2), T samples at the source's rate, N samples at 16 kHz.
+Shapes: C channels (1 or 2), T samples at the source's rate, N samples at 16 kHz.
 """
 
 from __future__ import annotations
 
 import math
 
-import pyloudnorm
 import torch
-import torchaudio
 
 from .config import SAMPLE_RATE
 from .errors import InputError
+from .loudness import integrated_loudness
+from .sound import Amplified, MemorySound, Remixed, Resampled, Sound, pieces, seconds
 
 MIN_SECONDS = 0.1
 MAX_CHANNELS = 2
@@ -36,80 +36,82 @@ def check_audio(waveform: torch.Tensor, sample_rate: int) -> None:
             f"audio: the waveform has shape {list(waveform.shape)}, not [1, channels, samples].",
             "Connect an AUDIO output, for instance of Load Audio.",
         )
-    batch, channels, samples = waveform.shape
-    if batch != 1:
-        raise InputError(f"audio: it is a batch of {batch} recordings.", "Connect one recording at a time.")
-    if channels > MAX_CHANNELS:
-        raise InputError(
-            f"audio: it has {channels} channels, at most {MAX_CHANNELS} can be read.",
-            "Mix it down to stereo or mono before it comes here.",
-        )
+    if waveform.shape[0] != 1:
+        raise InputError(f"audio: it is a batch of {waveform.shape[0]} recordings.", "Connect one recording at a time.")
     if not waveform.is_floating_point():
         raise InputError(
             f"audio: its samples are {str(waveform.dtype).removeprefix('torch.')}, not float.",
             "Convert whole numbers to float in -1..1, for 16-bit audio by dividing by 32768.",
         )
-    if not MIN_RATE <= sample_rate <= MAX_RATE:
+    check_sound(MemorySound(waveform, sample_rate))
+
+
+def check_sound(sound: Sound) -> None:
+    """The same for a recording that is read in pieces: two channels, 16 to 96 kHz, 0.1 s, finite numbers."""
+    if sound.channels > MAX_CHANNELS:
         raise InputError(
-            f"audio: its sample rate is {sample_rate} Hz, outside {MIN_RATE} to {MAX_RATE} Hz.",
+            f"audio: it has {sound.channels} channels, at most {MAX_CHANNELS} can be read.",
+            "Mix it down to stereo or mono before it comes here.",
+        )
+    if not MIN_RATE <= sound.rate <= MAX_RATE:
+        raise InputError(
+            f"audio: its sample rate is {sound.rate} Hz, outside {MIN_RATE} to {MAX_RATE} Hz.",
             "Resample the recording to 16, 44.1 or 48 kHz (below 16 kHz the sounds that shape the lips are missing).",
         )
-    if samples < MIN_SECONDS * sample_rate:
+    if sound.samples < MIN_SECONDS * sound.rate:
         raise InputError(
-            f"audio: it lasts {samples / sample_rate:.3f} s ({samples} samples at {sample_rate} Hz), "
+            f"audio: it lasts {seconds(sound):.3f} s ({sound.samples} samples at {sound.rate} Hz), "
             f"shorter than {MIN_SECONDS} s.",
             "Give at least 0.1 s of speech.",
         )
-    finite = torch.isfinite(waveform)
-    if not finite.all():
-        bad = finite.numel() - int(finite.sum())
+    bad = sum(piece.numel() - int(torch.isfinite(piece).sum()) for piece in pieces(sound))
+    if bad:
         raise InputError(
-            f"audio: {bad} of its {finite.numel()} samples are NaN or infinite.",
+            f"audio: {bad} of its {sound.samples * sound.channels} samples are NaN or infinite.",
             "Export the recording again; the step that made it went wrong.",
         )
 
 
-def to_mono_16k(waveform: torch.Tensor, sample_rate: int) -> torch.Tensor:
-    """The mean of the channels at 16 kHz: [1, C, T] at sample_rate Hz -> float32 [N], N = T * 16000 // rate.
+class _Mono16k(Resampled):
+    """Not a sample more than there was sound: N = T * 16000 // rate."""
+
+    def __init__(self, sound: Sound):
+        super().__init__(sound, SAMPLE_RATE)
+        self.samples = sound.samples * SAMPLE_RATE // sound.rate
+
+
+def to_mono_16k(sound: Sound) -> Sound:
+    """The mean of the channels at 16 kHz, N = T * 16000 // rate samples; computed where it is read.
 
     The reference resamples with soxr's "HQ". The filter here is a Kaiser-windowed sinc set to the same pass band
     (flat to 7.3 kHz, nothing above 8 kHz): on speech at 22.05, 44.1 and 48 kHz it stays 72 dB below the signal from
-    soxr's result (largest difference 2.5e-4 of full scale), torchaudio's default filter only 28 to 31 dB.
+    soxr's result (largest difference 2.5e-4 of full scale), torchaudio's default filter only 28 to 31 dB. Read in
+    pieces it is bit for bit what it is in one.
     """
-    mono = waveform[0].float().mean(dim=0)
-    if sample_rate == SAMPLE_RATE:
-        return mono
-    resampled = torchaudio.functional.resample(
-        mono,
-        sample_rate,
-        SAMPLE_RATE,
-        lowpass_filter_width=90,
-        rolloff=0.957,
-        resampling_method="sinc_interp_kaiser",
-        beta=12.0,
-    )
-    return resampled[: mono.shape[0] * SAMPLE_RATE // sample_rate]  # not a sample more than there was sound
+    mono = sound if sound.channels == 1 else Remixed(sound, 1)
+    return mono if sound.rate == SAMPLE_RATE else _Mono16k(mono)
 
 
-def loudness_gain(wave: torch.Tensor, target: float = TARGET_LUFS) -> tuple[float, float]:
-    """Integrated loudness (ITU-R BS.1770-4, gated) of float [N] at 16 kHz, in LUFS, and the gain to the target.
+def loudness_gain(wave: Sound, target: float = TARGET_LUFS) -> tuple[float, float]:
+    """Integrated loudness (ITU-R BS.1770-4, gated) of a mono sound at 16 kHz, in LUFS, and the gain to the target.
 
     When everything lies below the gate (the loudness is minus infinity, or beyond 100 in size as the reference
     asks it) the gain is 1. A clip shorter than one gating block of 0.4 s, which the measure is not defined for, is
     played forwards and backwards in turn until the block is full, and that is measured: it has the clip's own
     power and no jumps, while padding with zeros would call the clip quieter than it is.
     """
-    samples = wave.detach().cpu().double()
-    if len(samples) < LOUDNESS_BLOCK:
-        there_and_back = torch.cat((samples, samples.flip(0)))
-        samples = there_and_back.repeat(math.ceil(LOUDNESS_BLOCK / len(there_and_back)))[:LOUDNESS_BLOCK]
-    lufs = float(pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(samples.numpy()))
+    if wave.samples < LOUDNESS_BLOCK:
+        samples = wave.read(0, wave.samples)
+        there_and_back = torch.cat((samples, samples.flip(1)), dim=1)
+        repeated = there_and_back.repeat(1, math.ceil(LOUDNESS_BLOCK / there_and_back.shape[1]))
+        wave = MemorySound(repeated[None, :, :LOUDNESS_BLOCK], wave.rate)
+    lufs = integrated_loudness(wave)
     if not abs(lufs) <= 100:
         return lufs, 1.0
     return lufs, 10.0 ** ((target - lufs) / 20.0)
 
 
-def normalize_loudness(wave: torch.Tensor, target: float = TARGET_LUFS) -> torch.Tensor:
-    """The waveform [N] at `target` LUFS, same dtype and device; may exceed 1, nothing is clipped."""
+def normalize_loudness(wave: Sound, target: float = TARGET_LUFS) -> Sound:
+    """The sound at `target` LUFS: measured in one pass, changed where it is read."""
     _, gain = loudness_gain(wave, target)
-    return wave if gain == 1.0 else wave * gain
+    return wave if gain == 1.0 else Amplified(wave, gain)

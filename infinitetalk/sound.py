@@ -127,7 +127,7 @@ class Chain(Stretch):
 
 
 class Resampled(Stretch):
-    """A sound at another rate, ROUND(samples * rate / its rate) samples long."""
+    """A sound at another rate, round(samples * rate / its rate) samples long."""
 
     def __init__(self, sound: Sound, rate: int):
         super().__init__(rate, sound.channels, round(sound.samples * rate / sound.rate))
@@ -146,6 +146,17 @@ class Remixed(Stretch):
 
     def _inside(self, start: int, count: int) -> torch.Tensor:
         return self._sound.read(start, count).mean(dim=0, keepdim=True).repeat(self.channels, 1)
+
+
+class Amplified(Stretch):
+    """A sound times a gain; may exceed 1, nothing is clipped."""
+
+    def __init__(self, sound: Sound, gain: float):
+        super().__init__(sound.rate, sound.channels, sound.samples)
+        self._sound, self.gain = sound, gain
+
+    def _inside(self, start: int, count: int) -> torch.Tensor:
+        return self._sound.read(start, count) * self.gain
 
 
 def at_rate(sound: Sound, rate: int) -> Sound:

@@ -4,7 +4,7 @@ Every speaker's recording keeps the loudness normalisation it got on its own; si
 whole is encoded again, so that the encoder hears a voice begin and end. Knows neither pictures nor the host; the
 encoder comes with the features.
 
-Shapes: N samples at 16 kHz; sound [1, C, T] at a recording's own rate.
+Waves are mono at 16 kHz, what the model hears; sounds are at a recording's own rate. Neither is read as a whole.
 Source of `arrange`: audio_prepare_multi of the public InfiniteTalk implementation (two speakers of equal length).
 """
 
@@ -16,17 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torchaudio
 
 from .config import SAMPLE_RATE
 from .errors import InputError
-from .features import AudioFeatures
+from .features import AudioFeatures, Encode
 from .regions import Region
-from .sound import MemorySound, Sound
+from .sound import Amplified, Chain, Sound, Stretch, as_channels, at_rate, pieces
 
 ORDERS = ("para", "add")
 MAX_SPEAKERS = 8
-MAX_START = 1800.0  # seconds; the silence before it is encoded as a whole, which takes time and memory
+MAX_START = 36_000.0  # seconds, ten hours: what a plan is made for
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,12 @@ def begins(lengths: Sequence[int], order: str, starts: Sequence[int | None] = ()
     return found
 
 
-def arrange(
-    waves: Sequence[torch.Tensor | None], order: str, starts: Sequence[int | None] = ()
-) -> tuple[torch.Tensor, ...]:
-    """Every speaker's waveform with silence around it, all of one length, [N] at 16 kHz; None stands for silence.
+def arrange(waves: Sequence[Sound | None], order: str, starts: Sequence[int | None] = ()) -> tuple[Sound, ...]:
+    """Every speaker's mono wave at 16 kHz with silence around it, all of one length; None stands for silence.
 
     Raises InputError when nobody speaks.
     """
-    lengths = [0 if wave is None else len(wave) for wave in waves]
+    lengths = [0 if wave is None else wave.samples for wave in waves]
     if not any(lengths):
         raise InputError(
             f"speakers: none of the {len(waves)} speakers has a voice.",
@@ -106,12 +103,10 @@ def arrange(
         )
     first = begins(lengths, order, starts)
     total = max(begin + length for begin, length in zip(first, lengths, strict=True) if length)
-    arranged = []
-    for wave, begin in zip(waves, first, strict=True):
-        out = torch.zeros(total)
-        if wave is not None:
-            out[begin : begin + len(wave)] = wave
-        arranged.append(out)
+    arranged: list[Sound] = []
+    for wave, length, begin in zip(waves, lengths, first, strict=True):
+        parts = [(None, begin), (wave, length), (None, total - begin - length)] if length else [(None, total)]
+        arranged.append(wave if wave is not None and length == total else Chain(parts, SAMPLE_RATE, 1))
     return tuple(arranged)
 
 
@@ -124,21 +119,23 @@ def join(speakers: Sequence[Speaker], order: str) -> tuple[tuple[AudioFeatures, 
     waves = [None if speaker.features is None else _wave(speaker, n) for n, speaker in enumerate(speakers)]
     starts = [None if speaker.start is None else round(speaker.start * SAMPLE_RATE) for speaker in speakers]
     arranged = arrange(waves, order, starts)
+    first = begins([0 if wave is None else wave.samples for wave in waves], order, starts)
+    total = arranged[0].samples
     encode = next(speaker.features.encode for speaker in speakers if speaker.features is not None)
     silent = None
     voices = []
     for n, (speaker, wave, whole) in enumerate(zip(speakers, waves, arranged, strict=True)):
-        if wave is not None and len(wave) == len(whole):
+        if wave is not None and wave.samples == total:
             voices.append(speaker.features)
             continue
         if wave is not None:
-            voices.append(_encoded(whole, speaker.features.encode, n))
+            made_of = f"{speaker.features.identity} from {first[n]} of {total}"
+            voices.append(_encoded(whole, speaker.features.encode, made_of, n))
             continue
         if silent is None:
-            silent = _encoded(whole, encode, n)
+            silent = _encoded(whole, encode, f"silence of {total}", n)
         voices.append(silent)
-    first = begins([0 if wave is None else len(wave) for wave in waves], order, starts)
-    return tuple(voices), _mix(speakers, first, len(arranged[0]))
+    return tuple(voices), _mix(speakers, first, total)
 
 
 def title(number: int, speaker: Speaker) -> str:
@@ -146,23 +143,23 @@ def title(number: int, speaker: Speaker) -> str:
     return f"speaker {number + 1}" + (f" ({speaker.name})" if speaker.name else "")
 
 
-def _wave(speaker: Speaker, number: int) -> torch.Tensor:
+def _wave(speaker: Speaker, number: int) -> Sound:
     if speaker.features.wave is None:
         raise InputError(
             f"{title(number, speaker)}: its features hold no sound that could be arranged.",
             "Connect the features of InfiniteTalk Audio Encode.",
         )
-    return speaker.features.wave.cpu()
+    return speaker.features.wave
 
 
-def _encoded(wave: torch.Tensor, encode, number: int) -> AudioFeatures:
+def _encoded(wave: Sound, encode: Encode | None, made_of: str, number: int) -> AudioFeatures:
     if encode is None:
         raise InputError(
             f"speaker {number + 1}: silence must be added to its sound, and its features hold no encoder.",
             "Connect the features of InfiniteTalk Audio Encode.",
         )
-    sound = MemorySound(wave[None, None], SAMPLE_RATE)
-    return AudioFeatures(*encode(wave), sound, sound.digest, wave, encode)
+    encoded = encode(wave, made_of)
+    return AudioFeatures(encoded.speech, encoded.silence, wave, encoded.identity, wave, encode)
 
 
 def _mix(speakers: Sequence[Speaker], first: Sequence[int], total: int) -> Sound:
@@ -171,20 +168,29 @@ def _mix(speakers: Sequence[Speaker], first: Sequence[int], total: int) -> Sound
     The loudness normalisation is for the model's ears alone. Where the sum would clip, all of it is turned down.
     """
     heard = [
-        (s.features.sound.read(0, s.features.sound.samples)[None], s.features.sound.rate, b)
-        for s, b in zip(speakers, first, strict=True)
-        if s.features
+        (speaker.features.sound, begin) for speaker, begin in zip(speakers, first, strict=True) if speaker.features
     ]
-    if len(heard) == 1 and heard[0][2] == 0:
-        return MemorySound(*heard[0][:2])
-    rate = max(entry[1] for entry in heard)
-    channels = max(entry[0].shape[1] for entry in heard)
-    sounds = []
-    for waveform, own, begin in heard:
-        sound = waveform.float() if own == rate else torchaudio.functional.resample(waveform.float(), own, rate)
-        sounds.append((sound.expand(1, channels, -1), round(begin * rate / SAMPLE_RATE)))
-    length = max(round(total * rate / SAMPLE_RATE), *(begin + sound.shape[2] for sound, begin in sounds))
-    mixed = torch.zeros(1, channels, length)
-    for sound, begin in sounds:
-        mixed[:, :, begin : begin + sound.shape[2]] += sound
-    return MemorySound(mixed / max(1.0, mixed.abs().max().item()), rate)
+    if len(heard) == 1 and heard[0][1] == 0:
+        return heard[0][0]
+    rate = max(sound.rate for sound, _ in heard)
+    channels = max(sound.channels for sound, _ in heard)
+    placed = [
+        (as_channels(at_rate(sound, rate), channels), round(begin * rate / SAMPLE_RATE)) for sound, begin in heard
+    ]
+    mixed = Mix(placed, rate, channels, round(total * rate / SAMPLE_RATE))
+    loudest = max(piece.abs().max().item() for piece in pieces(mixed))
+    return mixed if loudest <= 1.0 else Amplified(mixed, 1.0 / loudest)
+
+
+class Mix(Stretch):
+    """Sounds added up, each from its own first sample on; at least `samples` long. All of one rate and channels."""
+
+    def __init__(self, placed: Sequence[tuple[Sound, int]], rate: int, channels: int, samples: int):
+        super().__init__(rate, channels, max(samples, *(begin + sound.samples for sound, begin in placed)))
+        self._placed = list(placed)
+
+    def _inside(self, start: int, count: int) -> torch.Tensor:
+        result = torch.zeros(self.channels, count)
+        for sound, begin in self._placed:
+            result += sound.read(start - begin, count)
+        return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.errors import InputError
+from ..infinitetalk.host.kept import as_audio
 from ..infinitetalk.host.speakers import bind
 from ..infinitetalk.regions import parse_box, read_boxes
 from ..infinitetalk.speakers import MAX_SPEAKERS, MAX_START, ORDERS, Speaker
@@ -139,5 +140,4 @@ class InfiniteTalkSpeakers(io.ComfyNode):
     def execute(cls, reference, speakers, order="para"):
         connected = sorted((int(name.removeprefix("speaker")), one) for name, one in speakers.items() if one)
         features, image = bind(reference, [one for _, one in connected], order, cls.hidden.unique_id)
-        sound = {"waveform": features.sound.read(0, features.sound.samples)[None], "sample_rate": features.sound.rate}
-        return io.NodeOutput(features, image[None], sound)
+        return io.NodeOutput(features, image[None], as_audio(features.sound))

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..region_preview import draw_regions
 from ..regions import Canvas, assign
 from ..speakers import MAX_SPEAKERS, Speaker, Speakers, join, title
+from .kept import settled
 from .progress import say
 
 EVERYBODY_ELSE = Speaker(name="everybody else")
@@ -39,7 +40,9 @@ def bind(
     heard = list(speakers)
     if regions is not None and len(speakers) == 1:
         heard.append(EVERYBODY_ELSE)
-    voices, sound = join(heard, order)
+    voices, mix = join(heard, order)
+    sounds = [one.features.sound.digest for one in heard if one.features]
+    sound = settled(mix, "mix", f"{sounds} {[voice.identity for voice in voices]} {order}")
     if notes:
         for note in notes:
             logging.info("InfiniteTalk Speakers: %s", note)

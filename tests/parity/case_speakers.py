@@ -8,8 +8,10 @@ import torch
 
 from infinitetalk.audio import normalize_loudness
 from infinitetalk.buckets import pick_bucket, resize_crop_mask
+from infinitetalk.config import SAMPLE_RATE
 from infinitetalk.model.speaker_map import speaker_map
 from infinitetalk.regions import box_mask, default_masks, reference_box, to_latent, to_tokens, with_background
+from infinitetalk.sound import MemorySound, Sound
 from infinitetalk.speakers import arrange
 from infinitetalk.timeline import feature_frames
 
@@ -24,17 +26,18 @@ def two_speaker_mix(golden: Golden) -> Iterator[Result]:
             continue
         order, *files = name.split(".")
         waves = [
-            None if file == "None" else normalize_loudness(golden[f"{file}.pcm16"].float() / 32768.0) for file in files
+            None if file == "None" else normalize_loudness(_sound(golden[f"{file}.pcm16"].float() / 32768.0))
+            for file in files
         ]
         # The reference gives a speaker without a file silence as long as the other's sound, and that takes its turn.
-        length = max(len(wave) for wave in waves if wave is not None)
-        voices = arrange([torch.zeros(length) if wave is None else wave for wave in waves], order)
+        length = max(wave.samples for wave in waves if wave is not None)
+        voices = arrange([_sound(torch.zeros(length)) if wave is None else wave for wave in waves], order)
         for side, wave in zip(("left", "right"), voices, strict=True):
-            yield Result(order, error(wave, golden[f"{name}.{side}"]), 1e-5)
-            yield Result("frames", abs(feature_frames(len(wave)) - recorded["frames"]), 0)
+            yield Result(order, error(_whole(wave), golden[f"{name}.{side}"]), 1e-5)
+            yield Result("frames", abs(feature_frames(wave.samples) - recorded["frames"]), 0)
         if order == "para":
             for one, other in zip(arrange(waves, order), voices, strict=True):
-                yield Result("silent_speaker", error(one, other), 0)
+                yield Result("silent_speaker", error(_whole(one), _whole(other)), 0)
 
 
 @case("speaker_map/masks")
@@ -64,6 +67,14 @@ def attention_map(golden: Golden) -> Iterator[Result]:
     for heads, name in ((golden.config["map"]["heads"], "map.out"), (3, "map.out_3heads")):
         q, k = (golden.inp(f"input.{part}{'3' if heads == 3 else ''}") for part in "qk")
         yield Result(f"{q.shape[2]}_heads", error(speaker_map(q, k, classes, attention)[0], golden[name]), MAP)
+
+
+def _sound(wave: torch.Tensor) -> MemorySound:
+    return MemorySound(wave[None, None], SAMPLE_RATE)
+
+
+def _whole(sound: Sound) -> torch.Tensor:
+    return sound.read(0, sound.samples)[0]
 
 
 def _extent(mask: torch.Tensor) -> torch.Tensor:
