@@ -50,8 +50,9 @@ class Detector:
         network = _load()
         self._spectrum, self._encoder, self._last = network.run_extractors, network.encoder, network.decoder.decoder
         cell = network.decoder.rnn
-        self._recurrent = torch.nn.LSTM(cell.weight_ih.shape[1], cell.weight_hh.shape[1])
-        self._recurrent.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
+        # on "meta" no first weights are drawn, which would move the random numbers of the whole process
+        self._recurrent = torch.nn.LSTM(cell.weight_ih.shape[1], cell.weight_hh.shape[1], device="meta")
+        self._recurrent.load_state_dict({f"{key}_l0": value for key, value in cell.state_dict().items()}, assign=True)
         self._state = None
 
     @torch.no_grad()
@@ -72,7 +73,7 @@ def _load():
         network.run_extractors, network.encoder, network.decoder.rnn, network.decoder.decoder  # noqa: B018
     except (PackageNotFoundError, OSError, RuntimeError, AttributeError) as error:
         raise InputError(
-            f"silence gate: the network of silero-vad cannot be loaded ({str(error).splitlines()[0]}).",
+            f"silence gate: the network of silero-vad cannot be loaded ({type(error).__name__}).",
             'Install it: pip install "silero-vad>=6.2.3,<7", or turn silence_gate off.',
         ) from error
     return network.eval()

@@ -90,10 +90,12 @@ torch.set_num_threads(2)
 from infinitetalk.sound import MemorySound
 from infinitetalk.voice_activity import speech_mask
 wave = torch.load(sys.argv[1])
+random = torch.get_rng_state()
 with warnings.catch_warnings():
     warnings.simplefilter("error")
     speech_mask(MemorySound(wave[None, None], 16000), 25)
 assert torch.get_num_threads() == 2 and "silero_vad" not in sys.modules and torch.is_grad_enabled()
+assert torch.equal(torch.get_rng_state(), random)
 
 warnings.simplefilter("ignore")
 from silero_vad import load_silero_vad
