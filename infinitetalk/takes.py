@@ -72,9 +72,9 @@ class Take:
     """One sampling of a window.
 
     key: names it among the takes of its window, FIRST for the one without any redo. overrides: a table's row
-    and the redo together. source: the take whose motion frames it continues, None where sampling starts
-    afresh or after another video; scene: the window that its scene begins with; hand_on: how many frames of its end the next window continues from. blend: the take of the same
-    window into whose last frames this one's fade.
+    and the redo together. source: the take whose motion frames it continues, None where sampling starts afresh
+    or after another video. scene: the window that its scene begins with. hand_on: how many frames of its end
+    the next window continues from. blend: the take of the same window into whose last frames this one's fade.
     """
 
     window: Window

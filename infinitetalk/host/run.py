@@ -162,7 +162,7 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
     denoiser = Denoiser(sampled, config, references, report)
     vae = WanVae(inputs.vae)
     seen = _Seen(folder, denoiser)
-    stages = make_stages(denoiser, vae, lambda take: _continued(folder, run, vae, take))
+    stages = make_stages(denoiser, vae, lambda take: _continued(folder, run, vae, take, seen))
     try:
         outputs.open()
         _sample(folder, todo, replace(stages, look=seen.look), (seen, tally, outputs, progress))
@@ -205,19 +205,23 @@ class _Seen:
         self._folder, self._denoiser = folder, denoiser
         self.measured: dict[str, float] = {}
         self.tail = torch.empty(0)
+        self.started: torch.Tensor | None = None  # small copies of a start's last frames, for the first window
 
     def look(self, take: Take, frames: torch.Tensor) -> None:
-        before = self._folder.continued(take.source)["tail"] if take.source else None
+        before = self._folder.continued(take.source)["tail"] if take.source else self.started
+        self.started = None
         self.measured = measure(take.window, frames, colour_anchor(self._denoiser, take), before)
         self.tail = thumbs(frames[-take.hand_on :]).cpu() if take.hand_on else torch.empty(0)
 
 
-def _continued(folder: RunFolder, run: Planned, vae: WanVae, take: Take) -> torch.Tensor:
+def _continued(folder: RunFolder, run: Planned, vae: WanVae, take: Take, seen: _Seen) -> torch.Tensor:
     """The latent of the motion frames before a take."""
     if take.source:
         return folder.continued(take.source)["motion"]
     reference = run.inputs.reference
-    return vae.encode(last_frames(run.wish.start, take.window.motion, reference.width, reference.height))
+    frames = last_frames(run.wish.start, take.window.motion, reference.width, reference.height)
+    seen.started = thumbs(frames)
+    return vae.encode(frames)
 
 
 def _blended(folder: RunFolder, finished: Finished) -> torch.Tensor:

@@ -51,7 +51,7 @@ class Outputs:
         return {
             "takes": takes,
             "sound": self._run.inputs.features.sound.digest,
-            "start": digest(start) if start else "",
+            "start": [start.digest, start.include] if start else [],
         }
 
     def made(self) -> Path | None:
@@ -90,6 +90,7 @@ class Outputs:
         self.close()
         segments = self._segments(len(self._run.takes))
         path = self._folder.finish_video(lambda path: join(segments, path, self._sound), self.parts)
+        watch(path, self.node_id)  # the growing video is gone
         self._report()
         self._folder.say("finished")
         self._folder.log(f"finished: {path.name}, {self._run.frames} frames")
@@ -104,9 +105,11 @@ class Outputs:
             folder.say("stopped")
             self.close()
             if not self._added:
+                disk.discard(folder.path / "live.mp4")
                 return
             path = join(self._segments(self._added), folder.path / "unfinished.mp4", self._sound)
             disk.discard(folder.path / "live.mp4")
+            watch(path, self.node_id)
         except (OSError, InputError) as trouble:
             log.warning("InfiniteTalk: no file was made of the %d finished windows: %s", self._added, trouble)
             say(
