@@ -48,7 +48,7 @@ class InfiniteTalkTable(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, text=None):
+    def validate_inputs(cls, text=None, references=None):  # the host gives growing inputs to every check
         return verdict(parse_table, text)
 
     @classmethod
