@@ -13,7 +13,6 @@ from typing import Any
 
 from .. import disk
 from ..config import FPS
-from ..digests import digest
 from ..drift import summary
 from ..drift_plot import plot
 from ..errors import InputError
