@@ -90,7 +90,9 @@ def show_text(path: Path) -> str:
         lines += _section("settings", head.get("settings"))
     lines.append(f"disk: {_size(info.bytes)}")
     lines += [f"  {kind}: {_size(count)}" for kind, count in _by_kind(path).items()]
-    lines += _section("drift", (read_json(path / "drift.json") or {}).get("summary"))
+    drift = (read_json(path / "drift.json") or {}).get("summary")
+    if isinstance(drift, dict) and isinstance(drift.get("text"), str):
+        lines.append(drift["text"])
     return "\n".join(lines)
 
 

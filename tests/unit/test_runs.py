@@ -143,7 +143,7 @@ def test_a_run_without_run_json_or_of_odd_bytes_is_damaged_too(tmp_path):
 def test_a_run_is_shown_with_settings_missing_windows_space_by_kind_and_drift(tmp_path):
     path = make_run(tmp_path, windows=9, done=4)
     (path / "windows" / "0002-first.json").unlink()
-    (path / "drift.json").write_text(json.dumps({"summary": {"colour": 1.5}, "windows": []}))
+    (path / "drift.json").write_text(json.dumps({"summary": {"windows": 4, "text": "Drift: little."}}))
     (path / "live").mkdir()
     (path / "live" / "index.m3u8").write_bytes(b"x" * 100_000)
     text = act(tmp_path, "show", "talk")
@@ -159,7 +159,7 @@ def test_a_run_is_shown_with_settings_missing_windows_space_by_kind_and_drift(tm
         "windows: 5.0 MB",
         "motion states: 2.5 MB",
         "live video: 0.1 MB",
-        "colour: 1.5",
+        "Drift: little.",
     ):
         assert part in text, text
     assert "finished video" not in text
