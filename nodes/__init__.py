@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension
 
 from ..infinitetalk.host.loading import register_folders
-from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder
+from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder, InfiniteTalkLoadSpeech
 from .cache import InfiniteTalkStepCache
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .extend import InfiniteTalkExtend
@@ -27,6 +27,7 @@ from .window import InfiniteTalkWindow
 NODES = [
     InfiniteTalkLoadModel,
     InfiniteTalkApplyAdapter,
+    InfiniteTalkLoadSpeech,
     InfiniteTalkLoadAudioEncoder,
     InfiniteTalkAudioEncode,
     InfiniteTalkReference,

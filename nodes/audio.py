@@ -1,4 +1,4 @@
-"""Nodes that turn speech into audio features."""
+"""Nodes that load speech and turn it into audio features."""
 
 from __future__ import annotations
 
@@ -6,9 +6,44 @@ from comfy_api.latest import io
 
 from ..infinitetalk.host.audio_encoder import Wav2VecEncoder, encode, find_encoder, list_encoders
 from ..infinitetalk.host.loading import fingerprint
-from .common import ALIASES, CATEGORY, Features
+from ..infinitetalk.host.speech import find_speech, list_speech, load_speech
+from .common import ALIASES, CATEGORY, Features, Sound, verdict
 
 NORMALIZE = {"auto": None, "on": True, "off": False}
+
+
+class InfiniteTalkLoadSpeech(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="InfiniteTalkLoadSpeech",
+            display_name="Load InfiniteTalk Speech",
+            category=CATEGORY,
+            description="Loads the sound of an audio or video file of any length. It is decoded to disk, not into "
+            "memory: for recordings of more than a few minutes.",
+            search_aliases=[*ALIASES, "load audio", "long audio", "podcast"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=list_speech(),
+                    upload=io.UploadType.audio,
+                    tooltip="Audio or video file in the input folder; of a video its first sound stream.",
+                )
+            ],
+            outputs=[Sound.Output(display_name="sound", tooltip="For InfiniteTalk Audio Encode.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file=None):
+        return verdict(find_speech, file)
+
+    @classmethod
+    def execute(cls, file):
+        return io.NodeOutput(load_speech(file))
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        return file and fingerprint(find_speech(file))
 
 
 class InfiniteTalkLoadAudioEncoder(io.ComfyNode):
@@ -53,10 +88,11 @@ class InfiniteTalkAudioEncode(io.ComfyNode):
             "all layers. The original sound is kept for the video.",
             search_aliases=[*ALIASES, "wav2vec2", "audio embeds", "speech"],
             inputs=[
-                io.Audio.Input(
+                io.MultiType.Input(
                     "audio",
-                    tooltip="Speech, mono or stereo, 16 to 96 kHz, at least 0.1 s. Music hurts lip sync: "
-                    "give the voice alone when you can.",
+                    types=[io.Audio, Sound],
+                    tooltip="Speech, mono or stereo, 16 to 96 kHz, at least 0.1 s; long recordings from "
+                    "Load InfiniteTalk Speech. Music hurts lip sync: give the voice alone when you can.",
                 ),
                 io.AudioEncoder.Input("audio_encoder", tooltip="chinese-wav2vec2-base for the published adapters."),
                 io.Combo.Input(
