@@ -69,12 +69,6 @@ class Fragments:
                 group.append(packet)
             yield self._fragment(file, group)
 
-    def close(self) -> None:
-        """Let go of the encoder."""
-        if self._soundtrack is not None:
-            self._soundtrack = self._voice = None
-            self._holder.close()
-
     def _fragment(self, file: Decoder, group: list[av.Packet]) -> Fragment:
         sound = self._sound_until(max(packet.pts for packet in group) + 1)
         discontinuous = "+frag_discont" if self._count else ""

@@ -47,10 +47,6 @@ class Growing:
                 file.write(self._fragments.header + fragment.data if begins else fragment.data)
                 begins = False
 
-    def close(self) -> None:
-        """Let go of the sound's encoder. The file is whole as it is; nothing can be added any more."""
-        self._fragments.close()
-
 
 class LiveOutput:
     """Segments sent on as a stream while the run makes the next ones.

@@ -74,7 +74,7 @@ class RunProgress:
         window = spent * self._steps / count
         self.say(
             f"{what} · {max(0, self._frames - missing)}/{self._frames} frames · {new / spent:.2f} frames/s "
-            f"({new / spent / FPS:.2g}x real time, {clock(window)} per window) · "
+            f"({new / spent / FPS:.3g}x real time, {clock(window)} per window) · "
             f"{clock(spent)} gone, about {clock(left)} left · {self._memory.told()}"
         )
 

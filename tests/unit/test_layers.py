@@ -31,7 +31,17 @@ MATHS = {
     "matplotlib",
     "scipy",
 }
-HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "psutil", "server"}
+HOST = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfyui_version",
+    "folder_paths",
+    "latent_preview",
+    "node_helpers",
+    "psutil",
+    "server",
+}
 OUTSIDE = {0: set(), 1: MATHS, 2: MATHS, 3: MATHS | HOST, 4: {"comfy_api"}, 5: set()}  # beside the standard library
 
 
