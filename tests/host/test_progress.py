@@ -72,7 +72,7 @@ def test_speed_and_time_left_are_of_this_session_alone(machine):
 
 def test_a_redo_tells_the_windows_that_it_samples(machine):
     whole = takes(9)
-    lines = told(machine, [whole[6], whole[2]], 9, 648, 0.0)
+    lines = told(machine, [whole[6], whole[2]], 9, 648, 0.02)
     assert [line[1] for line in lines] == ["7"] * 5 + ["3"] * 5
     assert lines[0][4] == "504" and lines[-1][4] == "648"
 
