@@ -52,12 +52,12 @@ def same(one, other):
     assert packets(one, "audio") == packets(other, "audio")
 
 
-def stopped_at(machine, path, call):
+def stopped_at(machine, path, call, **wish):
     import comfy.model_management as management
 
     model, calls = stopping(machine, call, lambda: management.interrupt_current_processing(True))
     with pytest.raises(management.InterruptProcessingException):
-        make(machine, path, model)
+        make(machine, path, model, **wish)
     return len(calls)
 
 
