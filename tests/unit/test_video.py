@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -29,12 +27,6 @@ def write(path: Path, frames: torch.Tensor, audio=None, block: int = 30) -> Path
         for start in range(0, len(frames), block):
             writer.add(frames[start : start + block])
     return path
-
-
-def alone(code: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Run code in a process of its own, for what would harm this one."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 37, 153])
@@ -165,7 +157,7 @@ def test_an_interruption_inside_with_keeps_the_finished_part(tmp_path):
 def test_a_killed_program_leaves_a_part_that_plays(tmp_path):
     code = """
 import os, sys, time
-from tests.unit.reading import click_at, numbered
+from tests.unit.reading import alone, click_at, numbered
 from infinitetalk.sound import MemorySound
 from infinitetalk.video import VideoWriter
 writer = VideoWriter(sys.argv[1], 64, 48, MemorySound(click_at(1.0, 60, 16_000), 16_000))
