@@ -5,7 +5,10 @@ most so long with CONTEXT frames before and after, whose own outputs are dropped
 chunk, not with the recording. The convolutions before it are exact at any length (convolution.py).
 
 Why 10 s of context: the position convolution reaches 64 frames (2.6 s) to either side; beyond that only attention
-does, which is taught on excerpts of at most 30 s. Measured differences are in the tests, see BOUND.
+does, which was taught on excerpts of at most 30 s. Against one pass over 200 s, all layers, chunks differ by 3.0 %
+(norm of the difference by norm) with the small model of random weights, by 1.7 % with one of base size, and by 6.3 %
+where its queries are made four times as large; 5 s of context give 3.5, 1.9 and 6.9 %, 20 s 2.8, 1.5 and 5.4 %. Random
+weights attend to everything alike, which is the worst case; no step between frames grows where chunks meet.
 
 Knows no checkpoint, no window plan and no host. Source of the rules: the audio path of the public InfiniteTalk
 implementation.
@@ -35,6 +38,7 @@ SILENCE_CONTEXT = 10 * FPS  # speech that the encoder hears before that silence
 WHOLE_SAMPLES = 20 * SAMPLE_RATE  # the convolutions take so much in one pass: 385 MB in a base model
 CHUNK = int(LONG_SECONDS) * FPS  # frames of a chunk without its context
 CONTEXT = 10 * FPS  # frames that a chunk hears before and after itself
+BOUND = 0.05  # of chunks against one pass, relative, with the small model; see above
 VERSION = 1  # of what is computed here; part of every identity
 
 Layers = Callable[[torch.Tensor], Sequence[torch.Tensor]]

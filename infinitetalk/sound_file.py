@@ -17,6 +17,7 @@ from .sound import SpooledSound, spool
 
 LAYOUTS = {1: "mono", 2: "stereo"}
 ESTIMATED = {"mp3", "aac"}  # whose length is guessed from their bit rate
+STREAMED = 0xFFFFFFFF  # the size in a WAV that was written without knowing its end
 SHORTFALL = 0.02  # of its length, and at least a second: a file that ends earlier than it says is torn
 EXPORT = "Export the sound again as WAV, FLAC or MP3."
 
@@ -28,6 +29,7 @@ def open_sound_file(path: str | Path, spool_to: str | Path) -> SpooledSound:
     and for a disk without room.
     """
     path = Path(path)
+    _check_wave(path)
     try:
         with av.open(str(path)) as container:
             stream = _stream(container, path)
@@ -83,6 +85,22 @@ def _check_end(container: av.container.InputContainer, stream: av.AudioStream, e
     if end < says - max(1.0, SHORTFALL * says):
         raise InputError(
             f"audio: {path.name} says it lasts {says:.1f} s and ends at {end:.1f} s; it is cut off.",
+            "Copy or export the file again.",
+        )
+
+
+def _check_wave(path: Path) -> None:
+    """FFmpeg takes a WAV that was cut off for a shorter one: compare what its header says with the file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+        size = path.stat().st_size
+    except OSError:
+        return  # told when it is opened
+    says = int.from_bytes(head[4:], "little")
+    if head[:4] == b"RIFF" and says != STREAMED and size < 8 + says:
+        raise InputError(
+            f"audio: {path.name} says it has {8 + says} bytes and has {size}; it is cut off.",
             "Copy or export the file again.",
         )
 
