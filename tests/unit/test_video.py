@@ -17,9 +17,7 @@ from infinitetalk.errors import InputError
 from infinitetalk.sound import MemorySound
 from infinitetalk.video import VideoWriter, encode_frames, to_uint8
 
-from .reading import click_at, numbered, read
-
-ROOT = Path(__file__).resolve().parents[2]
+from .reading import alone, click_at, numbered, read
 
 
 def write(path: Path, frames: torch.Tensor, audio=None, block: int = 30) -> Path:
@@ -157,7 +155,7 @@ def test_an_interruption_inside_with_keeps_the_finished_part(tmp_path):
 def test_a_killed_program_leaves_a_part_that_plays(tmp_path):
     code = """
 import os, sys, time
-from tests.unit.reading import alone, click_at, numbered
+from tests.unit.reading import click_at, numbered
 from infinitetalk.sound import MemorySound
 from infinitetalk.video import VideoWriter
 writer = VideoWriter(sys.argv[1], 64, 48, MemorySound(click_at(1.0, 60, 16_000), 16_000))
