@@ -15,6 +15,7 @@ from infinitetalk.reference import Reference, padded_video
 from infinitetalk.regions import Canvas, assign, default_masks, to_latent, with_background
 from infinitetalk.schedule import flow_sigmas
 from infinitetalk.settings import ApgConfig, GuidanceConfig
+from infinitetalk.sound import MemorySound
 from infinitetalk.source import PictureSource
 from infinitetalk.speakers import Speakers
 from infinitetalk.stream import stream
@@ -27,6 +28,7 @@ from .registry import Golden, Result, case, error
 
 LATENT = 1e-3
 DECODED = 2e-3
+SILENCE = MemorySound(torch.zeros(1, 1, 16_000), 16_000)  # what is heard beside the pictures does not matter
 
 
 @dataclass
@@ -80,7 +82,7 @@ def streaming_two(golden: Golden) -> Iterator[Result]:
     yield Result("conditioning", error(_conditioning(reference), golden["w0.y"]), LATENT)
     yield Result("latent_masks", error(to_latent(masks), golden["latent_masks"]), 0)
     voices = tuple(_voice(golden, person) for person in (1, 2))
-    yield from _compare(golden, coder, reference, Speakers(voices, regions, torch.zeros(1, 1, 16000), 16000))
+    yield from _compare(golden, coder, reference, Speakers(voices, regions, SILENCE))
 
 
 class RecordedClip:
@@ -124,7 +126,7 @@ def _conditioning(reference: Reference) -> torch.Tensor:
 
 def _voice(golden: Golden, person: int) -> AudioFeatures:
     speech = golden.inp(f"input.audio.person{person}")
-    return AudioFeatures(speech, speech.new_zeros(1, *speech.shape[1:]), torch.zeros(1, 1, 16000), 16000)
+    return AudioFeatures(speech, speech.new_zeros(1, *speech.shape[1:]), SILENCE, "recorded")
 
 
 def _compare(golden: Golden, coder, reference, features) -> Iterator[Result]:

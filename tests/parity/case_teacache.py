@@ -20,6 +20,7 @@ from infinitetalk.features import AudioFeatures
 from infinitetalk.reference import Reference, padded_video
 from infinitetalk.schedule import flow_sigmas
 from infinitetalk.settings import CacheConfig, GuidanceConfig
+from infinitetalk.sound import MemorySound
 from infinitetalk.step_cache import POLYNOMIALS, WARM_UP, Tally, TeaCache, relative_change
 from infinitetalk.stream import stream
 from infinitetalk.takes import Take, first_takes
@@ -195,7 +196,8 @@ class Run:
 
     def _voice(self) -> AudioFeatures:
         speech = self.golden.inp("input.audio.person1")
-        return AudioFeatures(speech, speech.new_zeros(1, *speech.shape[1:]), torch.zeros(1, 1, 16000), 16000)
+        silent = MemorySound(torch.zeros(1, 1, 16_000), 16_000)
+        return AudioFeatures(speech, speech.new_zeros(1, *speech.shape[1:]), silent, "recorded")
 
     def _noise(self, window: Window, reference: Reference) -> torch.Tensor:
         shape = (16, (window.frames - 1) // 4 + 1, *reference.latent.shape[-2:])
