@@ -28,7 +28,7 @@ NOTE_WIDTH = 540
 COLUMNS = [
     (400, {"Models": ["InfiniteTalkLoadModel", "LoraLoaderModelOnly", "CLIPLoader", "VAELoader", "CLIPVisionLoader",
                       "AudioEncoderLoader", "InfiniteTalkLoadAudioEncoder"]}),
-    (360, {"Picture and speech": ["LoadImage", "LoadVideo", "LoadAudio"],
+    (360, {"Picture and speech": ["LoadImage", "LoadVideo", "LoadAudio", "InfiniteTalkLoadSpeech"],
            "Prompt": ["CLIPTextEncode", "ConditioningZeroOut", "InfiniteTalkLoadEmbeds"]}),
     (360, {"Encode": ["InfiniteTalkAudioEncode", "InfiniteTalkPanZoom", "InfiniteTalkReference",
                       "InfiniteTalkVideoReference"],
@@ -40,14 +40,14 @@ HEIGHTS = {"LoadImage": 390, "LoadVideo": 390, "LoadAudio": 140, "CLIPTextEncode
            "InfiniteTalkSampler": 800, "InfiniteTalkVideoCombine": 600}  # fmt: skip
 
 EDITOR_ONLY = "video-preview"  # an input that the editor invents for Load Video
-OPEN = """async ([prompt, name]) => { app.loadApiJson(prompt, name); }"""
+OPEN = """async ([prompt, name]) => { await app.loadApiJson(prompt, name); }"""
+OPENED = """ids => app.graph.nodes.length === ids.length && ids.every(id => app.graph.getNodeById(id))"""
 SIZES = """() => Object.fromEntries(app.graph.nodes.map(node => [node.id, [...node.computeSize()]]))"""
 ARRANGE = """([places, groups, notes, files]) => {
     for (const [id, [x, y, width, height]] of Object.entries(places)) {
         const node = app.graph.getNodeById(id);
         node.pos = [x, y];
         node.setSize([width, height]);
-        for (const widget of node.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed";
         const named = (node.widgets ?? []).map(widget => widget.value).filter(value => files[value]);
         if (named.length) node.properties.models = named.map(value => ({ name: value, ...files[value] }));
     }
@@ -108,6 +108,7 @@ def draw(page: Page, name: str) -> None:
     api = FOLDER / "api" / f"{name}.json"
     prompt = json.loads(api.read_text(encoding="utf-8"))
     page.evaluate(OPEN, [prompt, name])
+    page.wait_for_function(OPENED, arg=list(prompt), timeout=60_000)
     settle(page)
     sizes = {str(node): size for node, size in page.evaluate(SIZES).items()}
     places, groups = arrange(prompt, sizes)
@@ -180,7 +181,9 @@ def main(names: list[str]) -> None:
         (base / "models" / folder).mkdir(parents=True, exist_ok=True)
         (base / "models" / folder / name).touch()
     with Server(comfyui, base) as server, sync_playwright() as playwright:
-        server.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False})
+        # Said, whatever an earlier start has left: the sizes are those of the classic renderer.
+        look = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.VueNodes.Enabled": False}
+        server.post("/settings", look)
         browser = playwright.chromium.launch(executable_path=dev.find_chromium(), args=["--no-sandbox"])
         for name in names or sorted(NOTES):
             page = browser.new_page(viewport={"width": 2010, "height": 1350})

@@ -19,7 +19,7 @@ FILES = {
     "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors": ("loras", f"{KIJAI}/Lightx2v", "0.74 GB"),
 }  # fmt: skip
 
-LONG = "The video gets exactly as long as the speech; cancelling keeps the finished part."
+LONG = "The video gets exactly as long as the speech. Stopped or killed, it goes on when you run it again."
 SPEECH = "Give the voice alone when you can: music and noise hurt the lips."
 SIZE = "**480p** takes the trained size nearest to the picture's shape. For **720p** use the 720p model and shift 11."
 # name -> (title, steps, tips)
@@ -62,7 +62,9 @@ NOTES = {
         "### Why it moves\n\nFrom one unmoving picture colours drift after about a minute. *Pan and zoom* makes it a "
         "slowly moving video as long as the speech, and every window is held to its own frame of that.\n\n"
         "**there_and_back**: seconds of one way; 0 moves once over the whole length. **pan_x**, **pan_y**: where the "
-        "view goes inside the room that the zoom leaves.",
+        "view goes inside the room that the zoom leaves.\n\n### Hours\n\n*Load InfiniteTalk Speech* decodes a "
+        "recording of any length to disk. **Watch** on the sampler plays what is finished. To fix one window connect "
+        "*InfiniteTalk Redo* and run again: the others stay.",
     ),
     "infinitetalk_low_memory": (
         "For cards with little memory",

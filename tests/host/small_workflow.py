@@ -12,6 +12,7 @@ SMALL = {
     "AudioEncoderLoader": {"audio_encoder": Path(small_model.WAV2VEC_FOLDER).name},
     "LoraLoaderModelOnly": {"lora_name": "small_lora.safetensors"},
     "LoadAudio": {"audio": "workflow.wav"},
+    "InfiniteTalkLoadSpeech": {"file": "workflow.wav"},
 }
 SHORT = {
     "InfiniteTalkReference": {"size": "custom", "width": 96, "height": 64, "window_frames": 17},
