@@ -103,17 +103,22 @@ def open_start(
     return Start(path, source.width, source.height, fps, frames, known, include, sound, begin, seconds)
 
 
-def last_frames(start: Start, count: int, width: int, height: int) -> torch.Tensor:
-    """The last `count` frames at 25 fps, scaled to cover width x height and cut: float [count, height, width, 3] 0..1.
-
-    Raises InputError when there are fewer.
-    """
+def check_start(start: Start, count: int) -> None:
+    """Refuse a start with less than `count` frames, which the first window goes on from."""
     if start.frames < count:
         raise InputError(
             f"{LABEL}: {start.path.name} has {start.frames} frames ({start.frames / FPS:.2f} s), "
             f"{count} motion frames go on from it.",
             f"Use a video of at least {count / FPS:.2f} s, or fewer motion_frames.",
         )
+
+
+def last_frames(start: Start, count: int, width: int, height: int) -> torch.Tensor:
+    """The last `count` frames at 25 fps, scaled to cover width x height and cut: float [count, height, width, 3] 0..1.
+
+    Raises InputError when there are fewer.
+    """
+    check_start(start, count)
     frames = _source(start).frames((start.frames - count) / FPS, count)
     return torch.stack([resize_crop(frame, height, width) for frame in frames]).float() / 255
 

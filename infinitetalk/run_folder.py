@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,13 +28,11 @@ import torch
 from safetensors.torch import load, save
 
 from . import disk
+from .digests import file_digest
 from .errors import InputError
+from .run_json import FORMAT, read_head, read_json, sealed, unbroken, write_json
 from .run_names import folder_name, run_folder_path, run_folders
 from .takes import Take
-
-FORMAT = 1
-STATES = ("running", "stopped", "finished")
-BLOCK = 1 << 20  # bytes hashed at once
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,11 @@ class RunFolder:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def state(self) -> str:
+        """One of STATES, as run.json says."""
+        return self._head["state"]
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -111,26 +113,25 @@ class RunFolder:
             finally:
                 disk.discard(part)
             disk.write_whole(state, save({name: tensor.contiguous() for name, tensor in kept.items()}))
-            files = {file.name: _checksum(file) for file in (segment, state)}
-            record = {"window": take.number, "take": take.key, "seed": take.seed, **told, "files": files}
-            record["checksum"] = _own_checksum(record)
-            self._write(self._file(take, "json"), record)
+            files = {file.name: file_digest(file) for file in (segment, state)}
+            record = sealed({"window": take.number, "take": take.key, "seed": take.seed, **told, "files": files})
+            write_json(self._file(take, "json"), record)
         self._checked[self._file(take, "json").name] = record
         return record
 
     def video(self, parts: dict[str, Any]) -> Path | None:
         """The finished video, if it is there unchanged and was made of `parts`."""
-        path, record = self.path / "video.mp4", _read(self.path / "video.json")
+        path, record = self.path / "video.mp4", read_json(self.path / "video.json")
         if record is None or record.get("parts") != parts or not path.is_file():
             return None
-        return path if record.get("checksum") == _checksum(path) else None
+        return path if record.get("checksum") == file_digest(path) else None
 
     def finish_video(self, make: Callable[[Path], object], parts: dict[str, Any]) -> Path:
         """Make the finished video of `parts` and record it; the growing files have served. make: writes it whole."""
         path = self.path / "video.mp4"
         make(path)
         with disk.explained(path):
-            self._write(self.path / "video.json", {"parts": parts, "checksum": _checksum(path)})
+            write_json(self.path / "video.json", {"parts": parts, "checksum": file_digest(path)})
         for other in ("live.mp4", "unfinished.mp4"):
             disk.discard(self.path / other)
         return path
@@ -139,7 +140,7 @@ class RunFolder:
         """Change the state, one of STATES, and other entries of run.json."""
         self._head.update(told, **({"state": state} if state else {}))
         with disk.explained(self.path):
-            self._write(self.path / "run.json", self._head)
+            write_json(self.path / "run.json", self._head)
 
     def log(self, text: str) -> None:
         """A line in log.txt. A log that cannot be written stops nothing."""
@@ -162,8 +163,8 @@ class RunFolder:
         path = self._file(take, "json")
         if not path.exists():
             return None
-        record = _read(path)
-        if record is None or record.get("checksum") != _own_checksum(record):
+        record = read_json(path)
+        if not unbroken(record):
             self.log(f"window {take.number}: its record {path.name} is damaged; it is sampled again")
             return None
         expected = {self.segment(take).name, self._file(take, "safetensors").name}
@@ -172,14 +173,10 @@ class RunFolder:
             return None
         for name, checksum in record["files"].items():
             file = path.parent / name
-            if not file.is_file() or _checksum(file) != checksum:
+            if not file.is_file() or file_digest(file) != checksum:
                 self.log(f"window {take.number}: {name} does not match its checksum; it is sampled again")
                 return None
         return record
-
-    @staticmethod
-    def _write(path: Path, content: dict[str, Any]) -> None:
-        disk.write_whole(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
 def open_run(output: Path, wanted: Wanted) -> RunFolder:
@@ -188,7 +185,7 @@ def open_run(output: Path, wanted: Wanted) -> RunFolder:
     Of several made afresh the last one is continued. Raises InputError, and touches nothing, when another process
     works on it, when its run.json is damaged, and when another version of the maths made it.
     """
-    known = [head for head in map(_head, run_folders(output)) if head and _same(head, wanted)]
+    known = [head for head in map(read_head, run_folders(output)) if head and _same(head, wanted)]
     ours = [head for head in known if head["maths"] == wanted.maths]
     last = max(ours, key=lambda head: head["attempt"], default=None)
     if not wanted.afresh and last is None and known:
@@ -241,7 +238,7 @@ def _opened(path: Path, lock: filelock.BaseFileLock, wanted: Wanted, attempt: in
             **wanted.described,
         }
     else:
-        head = _head(path)
+        head = read_head(path)
         if head is None or head["identity"] != wanted.identity(attempt):
             raise InputError(
                 f"run: {path / 'run.json'} is {'damaged' if head is None else 'that of another run'}.",
@@ -251,38 +248,5 @@ def _opened(path: Path, lock: filelock.BaseFileLock, wanted: Wanted, attempt: in
     return RunFolder(path, lock, head, new)
 
 
-def _head(path: Path) -> dict[str, Any] | None:
-    """What run.json says, or None when it is not a whole one of this folder."""
-    head = _read(path / "run.json")
-    kinds = {"run": str, "identity": str, "inputs": str, "maths": int, "attempt": int, "state": str, "made_with": dict}
-    if head is None or head.get("format") != FORMAT or head.get("run") != path.name:
-        return None
-    return head if all(isinstance(head.get(key), kind) for key, kind in kinds.items()) else None
-
-
 def _same(head: dict[str, Any], wanted: Wanted) -> bool:
     return head["inputs"] == wanted.inputs and head.get("name") == wanted.name
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None for a file that is missing or holds anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _own_checksum(record: dict[str, Any]) -> str:
-    """sha256 hex of a record without this entry itself."""
-    told = {key: value for key, value in record.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _checksum(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

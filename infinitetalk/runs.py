@@ -7,25 +7,21 @@ no models and no host.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import filelock
 
 from .config import FPS
 from .errors import InputError
+from .run_json import read_head
 from .run_names import find, is_link, run_folders, runs_root
 
-FORMAT = 1
-STATES = ("running", "stopped", "finished")
 DAMAGED = "damaged"
-LARGEST = 64_000_000  # bytes of a run.json; a plan of ten hours has 2 million
 HIDDEN = ".removed-"  # begins the name of a folder whose removal has begun
 
 _RECORD = re.compile(r"(\d{4,})-[0-9A-Za-z]+\.json")
@@ -67,20 +63,6 @@ def read_run(path: Path) -> RunInfo:
         state = "stopped"  # killed: nobody was left to say so
     seconds = sum(window["keep"] for window in windows) / FPS
     return RunInfo(path.name, state, min(done, len(windows)), len(windows), seconds, size, head["made"])
-
-
-def read_head(path: Path) -> dict[str, Any] | None:
-    """run.json of a run's folder, or None when it is missing, damaged, or that of another folder."""
-    head = read_json(path / "run.json")
-    kinds = {"run": str, "state": str, "made": str, "plan": list}
-    if head is None or any(not isinstance(head.get(key), kind) for key, kind in kinds.items()):
-        return None
-    if head.get("format") != FORMAT or head["run"] != path.name or head["state"] not in STATES:
-        return None
-    for number, window in enumerate(head["plan"], 1):
-        if not isinstance(window, dict) or window.get("window") != number or not isinstance(window.get("keep"), int):
-            return None
-    return head
 
 
 def done_windows(path: Path) -> set[int]:
@@ -186,17 +168,6 @@ def files_of(path: Path) -> Iterator[tuple[str, int]]:
             file = Path(folder, name)
             with contextlib.suppress(OSError):
                 yield file.relative_to(path).as_posix(), file.lstat().st_size
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None for what is missing, too large, a link or anything else."""
-    try:
-        if is_link(path) or path.stat().st_size > LARGEST:
-            return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def numbers(windows: list[int]) -> str:

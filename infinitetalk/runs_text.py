@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .run_json import read_head, read_json
 from .run_names import find, runs_root
-from .runs import done_windows, files_of, list_runs, numbers, read_head, read_json, read_run, remove
+from .runs import done_windows, files_of, list_runs, numbers, read_run, remove
 
 ACTIONS = ("list", "show", "remove")
 

@@ -19,7 +19,7 @@ import torch
 from ..config import FPS, MATHS, StreamConfig
 from ..disk import check_writable
 from ..drift import measure, thumbs
-from ..extend import Start, last_frames
+from ..extend import Start, check_start, last_frames
 from ..rtmp import check_target
 from ..run_folder import RunFolder, Wanted, open_run
 from ..segment import read_tail, write_segment
@@ -33,7 +33,7 @@ from ..voice_activity import with_gate
 from .checks import check_run, check_takes, sampled_sigmas
 from .denoise import Denoiser, Inputs, guidance_of
 from .identity import environment, overrides_digest, run_identity
-from .progress import RunProgress
+from .progress import RunProgress, say
 from .run_outputs import Outputs, kept_features
 from .stages import colour_anchor, make_stages
 from .step_cache import finish_cache, other_cache, with_cache
@@ -92,6 +92,8 @@ def render(inputs: Inputs, config: StreamConfig, wish: Wish = Wish(), node_id: s
     """
     check_run(inputs, config)
     check_target(wish.live)
+    if wish.start is not None:
+        check_start(wish.start, config.window.motion)
     begun = wish.start is not None
     windows = plan(inputs.features.frames, config.window, config.mode, config.seed, config.cuts, begun)
     first = first_takes(windows, lambda window: overrides_at(wish.table, window))
@@ -127,8 +129,10 @@ def described(config: StreamConfig, first: Sequence[Take]) -> dict[str, Any]:
 def _continue(folder: RunFolder, run: Planned, node_id: str | None) -> Rendered:
     if not folder.new and folder.made_with != environment():
         folder.log(f"goes on with {environment()}, was begun with {folder.made_with}: not bit for bit the same")
-    todo = to_sample(run.takes, lambda take: folder.record(take) is not None)
     outputs = Outputs(folder, run, node_id)
+    if not folder.new:
+        say(f"Run {folder.name}: looking at the windows that are there", node_id)
+    todo = to_sample(run.takes, lambda take: folder.record(take) is not None)
     made = None if todo else outputs.made()
     if made is None:
         made, line = _make(folder, run, todo, outputs)

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
+
 from .. import disk
 from ..config import FPS
 from ..drift import summary
@@ -28,7 +30,8 @@ from .progress import say, watch
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_LIVE = 30  # seconds that a live output gets for its last segments
+WAIT_FOR_LIVE = 30  # seconds that a live output gets for its last segments; a user who cancels waits less
+WAIT_WHEN_STOPPED = 3
 
 
 class Outputs:
@@ -54,15 +57,18 @@ class Outputs:
         }
 
     def made(self) -> Path | None:
-        """The finished video, if nothing is left to do."""
-        return self._folder.video(self.parts)
+        """The finished video, if nothing is left to do but to tell so."""
+        path = self._folder.video(self.parts)
+        if path is not None and self._folder.state != "finished":
+            self._tell_finished()
+        return path
 
     def open(self) -> None:
         """Begin the growing video and the live output with the windows that are there."""
         start = self._run.wish.start
         if start is not None and start.include:
             reference = self._run.inputs.reference
-            path, frames = prefix(start, self._folder.path, reference.width, reference.height)
+            path, frames = prefix(start, self._folder.path, reference.width, reference.height, self._encoded)
             self._before, self._sound = [path], _after(start, frames, self._sound)
         self._growing = Growing(self._folder.path / "live.mp4", self._sound)
         target = self._run.wish.live
@@ -90,9 +96,7 @@ class Outputs:
         segments = self._segments(len(self._run.takes))
         path = self._folder.finish_video(lambda path: join(segments, path, self._sound), self.parts)
         watch(path, self.node_id)  # the growing video is gone
-        self._report()
-        self._folder.say("finished")
-        self._folder.log(f"finished: {path.name}, {self._run.frames} frames")
+        self._tell_finished()
         return path
 
     def stopped(self, error: BaseException) -> None:
@@ -102,7 +106,7 @@ class Outputs:
         folder.log(f"stopped after {self._added} of {total} windows: {problem}")
         try:
             folder.say("stopped")
-            self.close()
+            self.close(WAIT_WHEN_STOPPED)
             if not self._added:
                 disk.discard(folder.path / "live.mp4")
                 return
@@ -118,11 +122,11 @@ class Outputs:
         log.info("InfiniteTalk: %d of %d windows are kept, %s plays them", self._added, total, path)
         say(f"Stopped: {self._added} of {total} windows are kept; {path} plays them, run again to go on", self.node_id)
 
-    def close(self) -> None:
-        """End the live output; further calls do nothing."""
+    def close(self, seconds: float = WAIT_FOR_LIVE) -> None:
+        """End the live output, which gets so long for what it has not sent; further calls do nothing."""
         live, self._live = self._live, None
         if live is not None:
-            live.close(WAIT_FOR_LIVE)
+            live.close(seconds)
             self._folder.log(f"live output: {live.state}")
 
     def _add(self, segment: Path) -> None:
@@ -133,6 +137,16 @@ class Outputs:
 
     def _segments(self, count: int) -> list[Path]:
         return [*self._before, *(self._folder.segment(take) for take in self._run.takes[:count])]
+
+    def _encoded(self, frames: int) -> None:
+        """While another video is made to fit before the new part: told and interruptible."""
+        say(f"Encoding the start: {frames} of {self._run.wish.start.frames} frames", self.node_id)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def _tell_finished(self) -> None:
+        self._report()
+        self._folder.say("finished")
+        self._folder.log(f"finished: {len(self._run.takes)} windows, {self._run.frames} frames")
 
     def _report(self) -> None:
         """drift.json and drift.png; a report that cannot be made is no reason to lose the video."""

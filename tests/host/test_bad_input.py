@@ -204,7 +204,7 @@ def test_the_adapter_socket_without_a_patch(server, graph):
 
 
 def test_cancel_through_the_queue_keeps_what_is_finished(server, graph):
-    """POST /interrupt in the second window; the finished part is in the output folder and plays."""
+    """POST /interrupt in the second window; the finished part is in the run's folder and plays."""
     import av
 
     server.put_speech("long.wav", tone(3.0), 16_000)
@@ -227,7 +227,7 @@ def test_cancel_through_the_queue_keeps_what_is_finished(server, graph):
     server.request("/interrupt", b"{}")
     worker.join(120)
     assert failure and "interrupted" in failure[0]
-    (kept,) = (server.base / "output").rglob("unfinished_*.mp4")
+    (kept,) = (server.base / "output").rglob("unfinished.mp4")
     with av.open(str(kept)) as file:
         frames = sum(1 for _ in file.decode(video=0))
         assert frames >= 9 and (frames - 9) % 4 == 0

@@ -65,7 +65,7 @@ def test_values_of_the_flags_arrive(voices):
 
 def test_a_run_can_be_named_and_made_afresh(voices):
     plain, named = made(one(voices)), made(one(voices), "--run_name", "my talk", "--afresh")
-    assert not {"run_name", "existing"} & set(inputs_of(plain, "Sampler"))
+    assert inputs_of(plain, "Sampler")["run_name"] == "" and inputs_of(plain, "Sampler")["existing"] == "continue"
     assert inputs_of(named, "Sampler")["run_name"] == "my talk" and inputs_of(named, "Sampler")["existing"] == "afresh"
 
 
