@@ -13,6 +13,14 @@ from tests.host.server import node_of
 
 TEMPLATES = sorted(path.stem for path in (PACK / "workflows").glob("*.json"))
 RENDERERS = pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "nodes2"])
+SEED_AFTER = """type => {
+    const node = LiteGraph.createNode(type);
+    app.graph.add(node);
+    const seed = node.widgets.find(widget => widget.name === "seed");
+    const before = seed.value;
+    for (let n = 0; n < 3; n++) for (const widget of node.widgets) widget.afterQueued?.();
+    return [before, seed.value];
+}"""
 FRAMES = 24  # of the speech below: two windows of 17 frames with 9 motion frames
 
 
@@ -109,6 +117,16 @@ def test_a_refused_input_is_told_in_a_toast(editor, server, nodes2):
     summary = toast.locator(".p-toast-summary").inner_text()
     assert summary.startswith("audio: it lasts 0.020 s (441 samples at 22050 Hz)")
     assert toast.locator(".p-toast-detail").inner_text() == "Give at least 0.1 s of speech."
+
+
+@RENDERERS
+def test_a_new_nodes_seed_stays_when_it_is_queued(editor, nodes2):
+    """Another seed is another run: one that was stopped would not go on."""
+    editor.open("infinitetalk_small", nodes2)
+    for node, seed in (("InfiniteTalkSampler", 42), ("InfiniteTalkRedo", 0)):
+        assert editor.page.evaluate(SEED_AFTER, node) == [seed, seed]
+    before, after = editor.page.evaluate(SEED_AFTER, "KSampler")  # the host's own has another default
+    assert before != after
 
 
 def test_every_node_has_a_help_page_that_the_editor_finds(server):
