@@ -26,6 +26,7 @@ ORDINARY = "use_metadata_tags"  # ... or only at the end, but with an index of a
 # x264's macroblock tree reads memory that nobody wrote at some widths (448 pixels for one, not 640): the same
 # frames then give other bits from run to run.
 REPEATABLE = "mbtree=0"
+THREADS = 8  # left alone it follows the number of cores, and the bits follow it
 _ROUNDING = 0x4 | 0x40000  # swscale's bicubic chroma, accurately rounded: its default tints by up to 0.6 of 255
 _YUV = {
     "format": "yuv420p",
@@ -64,6 +65,7 @@ class Encoder:
         context.time_base = Fraction(1, FPS)
         context.gop_size = FRAGMENT
         context.thread_type = "FRAME"  # slices, the default, cost quality
+        context.thread_count = THREADS
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
         self.soundtrack = None if audio is None else Soundtrack(self.container, audio)

@@ -18,6 +18,7 @@ from comfy_api.latest import Types
 from ..disk import check_writable, discard, explained
 from ..errors import InputError
 from ..remux import can_remux, remux
+from ..rtmp import shown
 from ..sound import MemorySound, Sound
 from ..soundtrack import check_soundtrack
 from ..video import encode_frames
@@ -52,7 +53,11 @@ def combine_video(video: Any, audio: dict | None, prefix: str, workflow: dict, c
     while path.exists():  # the host does not count the files of every prefix
         counter += 1
         path = Path(folder) / f"{name}_{counter:05}_.mp4"
-    tags = {} if args.disable_metadata else {key: json.dumps(value) for key, value in workflow.items() if value}
+    tags = (
+        {}
+        if args.disable_metadata
+        else {key: json.dumps(_without_keys(value)) for key, value in workflow.items() if value}
+    )
     if isinstance(video, torch.Tensor):
         bar = comfy.utils.ProgressBar(video.shape[0])
         encode_frames(video, path, sound, crf, tags, report=bar.update_absolute)
@@ -83,6 +88,15 @@ def _sound(audio: dict) -> Sound:
     sound = MemorySound(waveform, audio["sample_rate"])
     check_soundtrack(sound)
     return sound
+
+
+def _without_keys(value: Any) -> Any:
+    """A workflow without the keys of live streams, which its addresses hold: the file may be shared."""
+    if isinstance(value, dict):
+        return {name: _without_keys(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_keys(one) for one in value]
+    return shown(value) if isinstance(value, str) and value.lower().startswith(("rtmp://", "rtmps://")) else value
 
 
 def _size(video: Any) -> tuple[int, int]:

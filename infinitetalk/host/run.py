@@ -7,6 +7,7 @@ next call with the same inputs goes on after them.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from ..config import FPS, MATHS, StreamConfig
 from ..disk import check_writable
 from ..drift import measure, thumbs
 from ..extend import Start, check_start, last_frames
+from ..reference import latent_shape
 from ..rtmp import check_target
 from ..run_folder import RunFolder, Wanted, open_run
 from ..segment import read_tail, write_segment
@@ -145,8 +147,7 @@ def _continue(folder: RunFolder, run: Planned, node_id: str | None) -> Rendered:
 def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Outputs) -> tuple[Path, str]:
     """Sample what is to be sampled and join the video: (its path, a line for the user)."""
     inputs, config = run.inputs, run.config
-    size = inputs.reference.width, inputs.reference.height
-    check_writable(folder.path, expected_bytes(*size, run.frames + sum(take.window.keep for take in todo) // 2))
+    check_writable(folder.path, _room(run, todo))
     folder.say("running")
     folder.log(f"{len(run.takes)} windows, {len(todo)} takes to sample")
     features = kept_features(folder, inputs.features)
@@ -182,6 +183,14 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
         outputs.close()
     progress.say(f"{len(run.takes)} windows, {run.frames} frames, run {folder.name}. {line}".strip())
     return path, line
+
+
+def _room(run: Planned, todo: Sequence[Take]) -> int:
+    """Bytes that a run may still need: videos, what windows hand on, and the features of a new one."""
+    reference, voices = run.inputs.reference, run.inputs.features.voices
+    videos = expected_bytes(reference.width, reference.height, run.frames + sum(take.window.keep for take in todo) // 2)
+    handed = sum(math.prod(latent_shape(reference, take.hand_on)) * 4 for take in todo if take.hand_on)
+    return videos + handed + sum(4 * math.prod(voice.speech.shape) for voice in voices)
 
 
 def _sample(folder: RunFolder, todo: Sequence[Take], stages: Stages, tools: tuple) -> None:
