@@ -38,6 +38,8 @@ MEASURES = {
     "motion": ("levels", "difference of the motion frames", 0.0),
 }
 
+CONTINUED = ("seam", "seam_ratio", "seam_group_ratio", "motion")  # what is measured against the window before
+
 
 def thumbs(frames: torch.Tensor) -> torch.Tensor:
     """Small copies: float [n, H, W, 3] of 0..1 -> uint8 [n, h, w, 3] on the same device, rounded.

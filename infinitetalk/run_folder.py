@@ -16,10 +16,8 @@ Knows takes, bytes and names; no video, no models and no host.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +26,9 @@ import torch
 from safetensors.torch import load, save
 
 from . import disk
-from .digests import file_digest
-from .errors import InputError
-from .run_json import FORMAT, read_head, read_json, sealed, unbroken, write_json
-from .run_names import folder_name, run_folder_path, run_folders
+from .digests import digest, file_digest
+from .run_json import read_json, sealed, unbroken, write_json
 from .takes import Take
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which run is meant.
-
-    name: given by the user, or "". inputs: sha256 hex of all that determines the pictures but the maths;
-    maths: the version of our own. afresh: a new one even if there is one. described: what run.json tells
-    about it beside that, JSON values.
-    """
-
-    name: str
-    inputs: str
-    maths: int
-    afresh: bool
-    described: dict[str, Any]
-
-    def identity(self, attempt: int) -> str:
-        return hashlib.sha256(f"{self.inputs} {self.maths} {attempt}".encode()).hexdigest()
 
 
 class RunFolder:
@@ -72,6 +49,11 @@ class RunFolder:
     def state(self) -> str:
         """One of STATES, as run.json says."""
         return self._head["state"]
+
+    @property
+    def shown(self) -> str | None:
+        """The name of the finished video that was asked for last."""
+        return self._head.get("video")
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -119,28 +101,35 @@ class RunFolder:
         self._checked[self._file(take, "json").name] = record
         return record
 
-    def video(self, parts: dict[str, Any]) -> Path | None:
-        """The finished video, if it is there unchanged and was made of `parts`."""
-        path, record = self.path / "video.mp4", read_json(self.path / "video.json")
+    def video(self, parts: dict[str, Any], plain: bool) -> Path | None:
+        """The finished video made of `parts`, if it is there unchanged.
+
+        plain: it is video.mp4; another one, of redone windows or with a start before it, has a name of its own,
+        so that an earlier one is not replaced while somebody uses it.
+        """
+        path = self._video(parts, plain)
+        record = read_json(path.with_suffix(".json"))
         if record is None or record.get("parts") != parts or not path.is_file():
             return None
-        return path if record.get("checksum") == file_digest(path) else None
+        with disk.explained(path):
+            return path if record.get("checksum") == file_digest(path) else None
 
-    def finish_video(self, make: Callable[[Path], object], parts: dict[str, Any]) -> Path:
-        """Make the finished video of `parts` and record it; the growing files have served. make: writes it whole."""
-        path = self.path / "video.mp4"
+    def finish_video(self, make: Callable[[Path], object], parts: dict[str, Any], plain: bool) -> Path:
+        """Make the finished video of `parts` and record it. make: writes it whole."""
+        path = self._video(parts, plain)
         make(path)
         with disk.explained(path):
-            write_json(self.path / "video.json", {"parts": parts, "checksum": file_digest(path)})
-        for other in ("live.mp4", "unfinished.mp4"):
-            disk.discard(self.path / other)
+            write_json(path.with_suffix(".json"), {"parts": parts, "checksum": file_digest(path)})
         return path
 
-    def say(self, state: str | None = None, **told: Any) -> None:
-        """Change the state, one of STATES, and other entries of run.json."""
-        self._head.update(told, **({"state": state} if state else {}))
+    def say(self, state: str, video: str | None = None) -> None:
+        """Change the state, one of STATES; video: the name of the finished one, after which growing ones are gone."""
+        self._head.update({"state": state}, **({"video": video} if video else {}))
         with disk.explained(self.path):
             write_json(self.path / "run.json", self._head)
+        if video:
+            for other in ("live.mp4", "unfinished.mp4"):
+                disk.discard(self.path / other)
 
     def log(self, text: str) -> None:
         """A line in log.txt. A log that cannot be written stops nothing."""
@@ -159,6 +148,16 @@ class RunFolder:
     def _file(self, take: Take, ending: str) -> Path:
         return self.path / "windows" / f"{take.number:04d}-{take.key}.{ending}"
 
+    def _video(self, parts: dict[str, Any], plain: bool) -> Path:
+        name = "video" if plain else f"video-{digest(parts)[:8]}"
+        return self.path / f"{name}.mp4"
+
+    def tidy(self) -> None:
+        """Remove what a call that was killed had not finished."""
+        for place in (self.path, self.path / "windows"):
+            for left in [*place.glob("*.part*"), *place.glob("*.join.mp4")]:
+                disk.discard(left)
+
     def _verified(self, take: Take) -> dict[str, Any] | None:
         path = self._file(take, "json")
         if not path.exists():
@@ -173,80 +172,15 @@ class RunFolder:
             return None
         for name, checksum in record["files"].items():
             file = path.parent / name
-            if not file.is_file() or file_digest(file) != checksum:
+            if not _is(file, checksum):
                 self.log(f"window {take.number}: {name} does not match its checksum; it is sampled again")
                 return None
         return record
 
 
-def open_run(output: Path, wanted: Wanted) -> RunFolder:
-    """Open the run that is meant, or begin it.
-
-    Of several made afresh the last one is continued. Raises InputError, and touches nothing, when another process
-    works on it, when its run.json is damaged, and when another version of the maths made it.
-    """
-    known = [head for head in map(read_head, run_folders(output)) if head and _same(head, wanted)]
-    ours = [head for head in known if head["maths"] == wanted.maths]
-    last = max(ours, key=lambda head: head["attempt"], default=None)
-    if not wanted.afresh and last is None and known:
-        other = known[-1]
-        raise InputError(
-            f"run: {other['run']} was made by version {other['maths']} of the maths, this is {wanted.maths}; "
-            "their windows do not fit together.",
-            "Set existing of the sampler to afresh to make it again beside the old one, or go back to the version "
-            "of this pack that made it.",
-        )
-    attempt = last["attempt"] if last else 1
-    path = _path(output, wanted, attempt)
-    while wanted.afresh and path.exists():
-        attempt += 1
-        path = _path(output, wanted, attempt)
-    with disk.explained(path):
-        (path / "windows").mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise InputError(
-                f"run: {path.name} is being made by another process right now.",
-                "Wait until it has ended, or stop it; two must not write the same run.",
-            ) from error
+def _is(file: Path, checksum: str) -> bool:
+    """Whether a file is there and unchanged; one that cannot be read is not."""
     try:
-        return _opened(path, lock, wanted, attempt)
-    except BaseException:
-        lock.release()
-        raise
-
-
-def _path(output: Path, wanted: Wanted, attempt: int) -> Path:
-    return run_folder_path(output, folder_name(wanted.name, wanted.identity(attempt)))
-
-
-def _opened(path: Path, lock: filelock.BaseFileLock, wanted: Wanted, attempt: int) -> RunFolder:
-    new = not (path / "run.json").exists() and not any((path / "windows").glob("*.json"))
-    if new:
-        head = {
-            "format": FORMAT,
-            "run": path.name,
-            "name": wanted.name,
-            "identity": wanted.identity(attempt),
-            "inputs": wanted.inputs,
-            "maths": wanted.maths,
-            "attempt": attempt,
-            "state": "running",
-            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            **wanted.described,
-        }
-    else:
-        head = read_head(path)
-        if head is None or head["identity"] != wanted.identity(attempt):
-            raise InputError(
-                f"run: {path / 'run.json'} is {'damaged' if head is None else 'that of another run'}.",
-                "Put it back from a copy, move the folder away, or set existing of the sampler to afresh; "
-                "nothing was changed in it.",
-            )
-    return RunFolder(path, lock, head, new)
-
-
-def _same(head: dict[str, Any], wanted: Wanted) -> bool:
-    return head["inputs"] == wanted.inputs and head.get("name") == wanted.name
+        return file.is_file() and file_digest(file) == checksum
+    except OSError:
+        return False

@@ -63,14 +63,16 @@ def run_folders(output: str | Path) -> list[Path]:
     )
 
 
-def find(output: str | Path, text: str) -> Path:
+def find(output: str | Path, text: str, exact: bool = False) -> Path:
     """The folder of the one existing run that `text` means: its folder, its name, or how one of the two begins.
+
+    exact: a beginning is not enough, as for what cannot be taken back.
 
     Raises InputError for a text that cannot be one, that no run or more than one answers to; it lists what there is.
     """
     _checked(text, "run", LONGEST_NAME + 1 + HASH_DIGITS)
     there = {path.name: path for path in run_folders(output)}
-    for fits in (_is_folder, _is_name, _begins):
+    for fits in (_is_folder, _is_name) if exact else (_is_folder, _is_name, _begins):
         found = [name for name in there if fits(name, text)]
         if len(found) == 1:
             return run_folder_path(output, found[0])

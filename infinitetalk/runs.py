@@ -22,8 +22,10 @@ from .run_json import read_head
 from .run_names import find, is_link, run_folders, runs_root
 
 DAMAGED = "damaged"
+REMOVALS = ".removals"  # touched by every removal
 HIDDEN = ".removed-"  # begins the name of a folder whose removal has begun
 
+_VIDEO = re.compile(r"video(-[0-9a-f]{8})?\.mp4")
 _RECORD = re.compile(r"(\d{4,})-[0-9A-Za-z]+\.json")
 
 
@@ -73,9 +75,17 @@ def done_windows(path: Path) -> set[int]:
     return {int(match[1]) for entry in os.scandir(folder) if (match := _RECORD.fullmatch(entry.name))}
 
 
+def removals(output: str | Path) -> int:
+    """A number that changes when a run is removed: what made a video must then not be taken for still there."""
+    try:
+        return (runs_root(output).parent / REMOVALS).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def finished_video(path: Path) -> Path:
     """The finished video of a run. Raises InputError for a run that is damaged, in use or not finished."""
-    head, video = read_head(path), path / "video.mp4"
+    head = read_head(path)
     if head is None:
         raise InputError(
             f"run: {path.name} is damaged: its run.json cannot be read.",
@@ -89,6 +99,8 @@ def finished_video(path: Path) -> Path:
             f"{'is' if len(missing) == 1 else 'are'} missing.",
             remedy,
         )
+    name = head.get("video")  # of the one that was asked for last: redone windows have one of their own
+    video = path / (name if isinstance(name, str) and _VIDEO.fullmatch(name) else "video.mp4")
     if head["state"] != "finished" or is_link(video) or not video.is_file():
         raise InputError(f"run: {path.name} has all its windows, and its video is not joined yet.", remedy)
     return video
@@ -114,12 +126,13 @@ def remove(output: str | Path, run: str) -> RunInfo:
     The folder first gets a hidden name, so that it is listed whole or not at all. Raises InputError when `run` is
     not exactly one run, when a process works on it, and when it cannot be removed.
     """
-    path = find(output, run)
+    path = find(output, run, exact=True)
     info = read_run(path)
     try:
         hidden = _hide(path)
         _clean(runs_root(output), hidden)
         shutil.rmtree(hidden)
+        (runs_root(output).parent / REMOVALS).write_bytes(b"")
     except OSError as error:
         left = "" if path.exists() else " The run is not listed any more; the next remove tries again."
         raise InputError(

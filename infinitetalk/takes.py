@@ -24,7 +24,8 @@ class Overrides:
     """What a table's row or a redo changes in a window; None leaves it as the run has it.
 
     seed: of the noise. positive: CONDITIONING; reference: as the run's own; guidance: in place of the run's;
-    text_scale, audio_scale: one number for all steps, over `guidance`.
+    text_scale, audio_scale: one number for all steps, over `guidance`. graph: digest of what made prompt and
+    reference, by which two that look alike are told apart.
     """
 
     seed: int | None = None
@@ -33,6 +34,7 @@ class Overrides:
     guidance: GuidanceConfig | None = None
     text_scale: float | None = None
     audio_scale: float | None = None
+    graph: str | None = None
 
     def __post_init__(self):
         if self.seed is not None and not 0 <= self.seed < SEEDS:

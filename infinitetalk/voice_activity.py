@@ -183,17 +183,22 @@ def gated(features: AudioFeatures, mask: torch.Tensor) -> AudioFeatures:
     return replace(features, speech=speech, identity=identity)
 
 
-def with_gate(features: AudioFeatures | Speakers, report: Report | None = None) -> AudioFeatures | Speakers:
-    """The features of a run with every voice gated by its own sound, as the encoder heard it.
-
-    report: as in speech_probability, for each voice. Raises InputError for a voice whose sound is not known, and when
-    silero-vad cannot be loaded.
-    """
-    if isinstance(features, Speakers):
-        return replace(features, voices=tuple(with_gate(voice, report) for voice in features.voices))
-    if features.wave is None:
+def check_gate(features: AudioFeatures | Speakers) -> None:
+    """Refuse features whose sound is not known, and a silero-vad that cannot be loaded, before a run begins."""
+    if any(voice.wave is None for voice in features.voices):
         raise InputError(
             "silence gate: the features hold no sound that could be listened to.",
             "Connect the features of InfiniteTalk Audio Encode, or turn silence_gate off.",
         )
+    _load()
+
+
+def with_gate(features: AudioFeatures | Speakers, report: Report | None = None) -> AudioFeatures | Speakers:
+    """The features of a run with every voice gated by its own sound, as the encoder heard it.
+
+    report: as in speech_probability, for each voice. Raises as check_gate.
+    """
+    check_gate(features)
+    if isinstance(features, Speakers):
+        return replace(features, voices=tuple(with_gate(voice, report) for voice in features.voices))
     return gated(features, speech_mask(features.wave, features.frames, report))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.errors import InputError
+from ..infinitetalk.host.identity import node_graph
 from ..infinitetalk.takes import FOLLOWING, Overrides, Redo
 from .common import ALIASES, CATEGORY, Guidance, Reference
 from .common import Redo as RedoSocket
@@ -52,11 +53,14 @@ class InfiniteTalkRedo(io.ComfyNode):
                 RedoSocket.Input("redo", optional=True, tooltip="Another InfiniteTalk Redo, for one more window."),
             ],
             outputs=[RedoSocket.Output(display_name="redo", tooltip="For the sampler, or one more InfiniteTalk Redo.")],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
     def execute(cls, window=1, seed=0, following="blend", positive=None, reference=None, guidance=None, redo=()):
-        overrides = Overrides(None if seed == OWN_SEED else seed, positive, reference, guidance)
+        graph = None if positive is None and reference is None else node_graph(cls.hidden, ("positive", "reference"))
+        own = None if seed == OWN_SEED else seed
+        overrides = Overrides(own, positive, reference, guidance, graph=graph)
         before = tuple(redo or ())
         if seed == OWN_SEED and positive is None and reference is None and guidance is None:
             raise InputError(

@@ -6,8 +6,10 @@ from comfy_api.latest import InputImpl, io
 
 from ..infinitetalk.config import COLOUR_REFERENCES, MODES, TAILS, StreamConfig, WindowConfig
 from ..infinitetalk.host.denoise import Inputs
-from ..infinitetalk.host.identity import graph_digest
-from ..infinitetalk.host.run import Wish, render
+from ..infinitetalk.host.identity import GRAPH_INPUTS, node_graph
+from ..infinitetalk.host.planned import Wish
+from ..infinitetalk.host.run import render
+from ..infinitetalk.host.runs import runs_removed
 from ..infinitetalk.rtmp import check_target
 from ..infinitetalk.run_names import check_run_name
 from ..infinitetalk.settings import GuidanceConfig
@@ -161,6 +163,10 @@ class InfiniteTalkSampler(io.ComfyNode):
         return next((found for check in checks if (found := verdict(*check)) is not True), True)
 
     @classmethod
+    def fingerprint_inputs(cls, **_):
+        return runs_removed()  # a video that is gone has to be made again
+
+    @classmethod
     def execute(
         cls,
         model,
@@ -204,7 +210,7 @@ class InfiniteTalkSampler(io.ComfyNode):
             silence_gate=silence_gate,
         )
         inputs = Inputs(model, vae, positive, negative, features, reference, sampler, sigmas)
-        graph = graph_digest(cls.hidden.dynprompt, cls.hidden.unique_id) if cls.hidden.dynprompt else ""
+        graph = node_graph(cls.hidden, GRAPH_INPUTS)
         wish = Wish(run_name, existing == "afresh", table, redo, start, live, graph)
         # No video in the node: the editor would take the live previews of later runs for videos and show none of them.
         done = render(inputs, config, wish, cls.hidden.unique_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..infinitetalk.host.identity import node_graph
 from ..infinitetalk.host.table import make_table
 from ..infinitetalk.table_text import MAX_REFERENCES, parse_table
 from .common import ALIASES, CATEGORY, Reference, Table, verdict
@@ -45,6 +46,7 @@ class InfiniteTalkTable(io.ComfyNode):
                 ),
             ],
             outputs=[Table.Output(display_name="table", tooltip="For the sampler.")],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -54,4 +56,4 @@ class InfiniteTalkTable(io.ComfyNode):
     @classmethod
     def execute(cls, text="", clip=None, references=None):
         given = {int(name.removeprefix(PREFIX)): one for name, one in (references or {}).items() if one is not None}
-        return io.NodeOutput(make_table(text, clip, given))
+        return io.NodeOutput(make_table(text, clip, given, node_graph(cls.hidden, ("clip", "references"))))

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..regions import check_regions
 from ..schedule import last_steps
 from ..takes import Take
+from ..voice_activity import check_gate
 from .conditioning import check_features
 from .denoise import Inputs, guidance_of
 from .step_cache import check_cache
@@ -31,6 +32,8 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
             "Connect InfiniteTalk Schedule, or a scheduler with 1 or more steps and denoise above 0.",
         )
     check_cache(inputs.model, config.cache, config.guidance, sampled_sigmas(inputs, config))
+    if config.silence_gate:
+        check_gate(inputs.features)
     check_text(inputs, "positive", inputs.positive)
     check_text(inputs, "negative", inputs.negative)
 

@@ -18,7 +18,6 @@ from comfy_api.latest import Types
 from ..disk import check_writable, discard, explained
 from ..errors import InputError
 from ..remux import can_remux, remux
-from ..rtmp import shown
 from ..sound import MemorySound, Sound
 from ..soundtrack import check_soundtrack
 from ..video import encode_frames
@@ -96,7 +95,9 @@ def _without_keys(value: Any) -> Any:
         return {name: _without_keys(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_without_keys(one) for one in value]
-    return shown(value) if isinstance(value, str) and value.lower().startswith(("rtmp://", "rtmps://")) else value
+    if isinstance(value, str) and value.strip().lower().startswith(("rtmp://", "rtmps://")):
+        return value.strip().split(":")[0] + "://"
+    return value
 
 
 def _size(video: Any) -> tuple[int, int]:

@@ -6,8 +6,10 @@ them, their widgets, and the files that those name. Knows nothing of folders of 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import av
@@ -28,6 +30,7 @@ GRAPH_INPUTS = ("model", "vae", "positive", "negative", "reference", "sampler", 
 def run_identity(inputs: Inputs, config: StreamConfig, table: tuple, start: Any, graph: str) -> str:
     """sha256 hex of a run's inputs. table, start: as the sampler's; graph: of `graph_digest`, or ""."""
     gate = GATE_VERSION if config.silence_gate else None
+    curve = _named_file(config.cache.curve) if config.cache is not None and config.cache.kind == "magcache" else None
     features = inputs.features
     heard = [voice.identity for voice in features.voices], features.regions, features.sound.digest
     texts = digest(inputs.positive), digest(inputs.negative)
@@ -36,20 +39,26 @@ def run_identity(inputs: Inputs, config: StreamConfig, table: tuple, start: Any,
     sampled = getattr(sampler, "__qualname__", ""), getattr(inputs.sampler, "extra_options", {}), inputs.sigmas
     model = _file_of(inputs.model)
     shown = _shown(inputs.reference)
-    return digest(config, gate, heard, texts, rows, start, sampled, model, shown, graph)
+    return digest(config, gate, curve, heard, texts, rows, start, sampled, model, shown, graph)
 
 
 def overrides_digest(overrides: Overrides) -> str:
     """sha256 hex of what is changed in a window."""
     reference = None if overrides.reference is None else _shown(overrides.reference)
     scales = overrides.text_scale, overrides.audio_scale
-    return digest(overrides.seed, overrides.positive, reference, overrides.guidance, scales)
+    return digest(overrides.seed, overrides.positive, reference, overrides.guidance, scales, overrides.graph)
 
 
-def graph_digest(nodes: Any, node_id: str) -> str:
-    """sha256 hex of what is linked to a sampler's GRAPH_INPUTS: kinds of nodes, widgets, contents of named files.
+def node_graph(hidden: Any, names: Sequence[str]) -> str:
+    """`graph_digest` of the node whose hidden inputs, unique_id and dynprompt, are given; "" outside a prompt."""
+    return graph_digest(hidden.dynprompt, hidden.unique_id, names) if hidden and hidden.dynprompt else ""
 
-    nodes: the host's DynamicPrompt. How nodes are numbered, placed and titled does not count.
+
+def graph_digest(nodes: Any, node_id: str, names: Sequence[str]) -> str:
+    """sha256 hex of what is linked to a node's inputs `names`: kinds of nodes, widgets, contents of named files.
+
+    nodes: the host's DynamicPrompt. names: of growing inputs the part before the dot. How nodes are numbered,
+    placed and titled does not count.
     """
     known: dict[str, str] = {}
 
@@ -65,7 +74,7 @@ def graph_digest(nodes: Any, node_id: str) -> str:
         return (_named_file(value) or value) if isinstance(value, str) else value
 
     given = nodes.get_node(node_id)["inputs"]
-    return digest({name: told(given[name]) for name in GRAPH_INPUTS if name in given})
+    return digest({name: told(value) for name, value in given.items() if name.split(".")[0] in names})
 
 
 def environment() -> dict[str, str]:
@@ -99,11 +108,10 @@ def _named_file(text: str) -> str | None:
         return None
     places = [text] if os.path.isabs(text) else []
     if not places and os.path.splitext(text)[1]:
-        places = [os.path.join(root, text) for kind in folder_paths.folder_names_and_paths for root in _roots(kind)]
-        places.append(folder_paths.get_annotated_filepath(text))
-    path = next((place for place in places if os.path.isfile(place)), None)
-    return None if path is None else sampled_digest(path)
-
-
-def _roots(kind: str) -> list[str]:
-    return folder_paths.get_folder_paths(kind)
+        kinds = folder_paths.folder_names_and_paths
+        places = [os.path.join(root, text) for kind in kinds for root in folder_paths.get_folder_paths(kind)]
+        with contextlib.suppress(ValueError):  # it leads out of the input folder, so it is no file's name there
+            places.append(folder_paths.get_annotated_filepath(text))
+    # Which of several files of the name is meant only the node knows: all of them count.
+    found = sorted({sampled_digest(place) for place in places if os.path.isfile(place)})
+    return digest(found) if found else None

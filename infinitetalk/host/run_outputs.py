@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,16 @@ import comfy.model_management
 
 from .. import disk
 from ..config import FPS
-from ..drift import summary
+from ..drift import CONTINUED, summary
 from ..drift_plot import plot
-from ..errors import InputError
 from ..extend import Start, prefix
-from ..feature_file import load_features, save_features
-from ..features import AudioFeatures
 from ..join import join
 from ..live import Growing, LiveOutput
 from ..rtmp import HLS
 from ..run_folder import RunFolder
 from ..sound import Chain, Sound
+from ..takes import FIRST
+from .planned import Planned
 from .progress import say, watch
 
 log = logging.getLogger(__name__)
@@ -35,9 +33,9 @@ WAIT_WHEN_STOPPED = 3
 
 
 class Outputs:
-    """The outputs of one run, made in its folder; `run` is the Planned one."""
+    """The outputs of one run, made in its folder."""
 
-    def __init__(self, folder: RunFolder, run: Any, node_id: str | None):
+    def __init__(self, folder: RunFolder, run: Planned, node_id: str | None):
         self.node_id = node_id
         self._folder, self._run = folder, run
         self._before, self._sound = [], run.inputs.features.sound
@@ -58,18 +56,21 @@ class Outputs:
 
     def made(self) -> Path | None:
         """The finished video, if nothing is left to do but to tell so."""
-        path = self._folder.video(self.parts)
-        if path is not None and self._folder.state != "finished":
-            self._tell_finished()
+        path = self._folder.video(self.parts, self._plain)
+        if path is not None and (self._folder.state != "finished" or self._folder.shown != path.name):
+            self._tell_finished(path)
         return path
 
-    def open(self) -> None:
-        """Begin the growing video and the live output with the windows that are there."""
+    def begin(self) -> None:
+        """Put a start that is to be in the file before the windows."""
         start = self._run.wish.start
         if start is not None and start.include:
             reference = self._run.inputs.reference
             path, frames = prefix(start, self._folder.path, reference.width, reference.height, self._encoded)
             self._before, self._sound = [path], _after(start, frames, self._sound)
+
+    def open(self) -> None:
+        """Begin the growing video and the live output with the windows that are there."""
         self._growing = Growing(self._folder.path / "live.mp4", self._sound)
         target = self._run.wish.live
         if target == HLS:
@@ -86,6 +87,7 @@ class Outputs:
         while self._added < len(takes) and self._folder.record(takes[self._added]) is not None:
             self._add(self._folder.segment(takes[self._added]))
             self._added += 1
+            comfy.model_management.throw_exception_if_processing_interrupted()
         if self._added:
             watch(self._folder.path / "live.mp4", self.node_id)
 
@@ -94,26 +96,30 @@ class Outputs:
         say(f"Joining {len(self._run.takes)} windows", self.node_id)
         self.close()
         segments = self._segments(len(self._run.takes))
-        path = self._folder.finish_video(lambda path: join(segments, path, self._sound), self.parts)
+        path = self._folder.finish_video(lambda path: join(segments, path, self._sound), self.parts, self._plain)
         watch(path, self.node_id)  # the growing video is gone
-        self._tell_finished()
+        self._tell_finished(path)
         return path
 
     def stopped(self, error: BaseException) -> None:
-        """Make a playable file of the windows that are there; what stopped the run stays the error."""
+        """Leave a playable file of the windows that are there; what stopped the run stays the error."""
         folder, total = self._folder, len(self._run.takes)
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         folder.log(f"stopped after {self._added} of {total} windows: {problem}")
+        growing, path = folder.path / "live.mp4", folder.path / "unfinished.mp4"
         try:
             folder.say("stopped")
             self.close(WAIT_WHEN_STOPPED)
             if not self._added:
-                disk.discard(folder.path / "live.mp4")
+                disk.discard(growing)
                 return
-            path = join(self._segments(self._added), folder.path / "unfinished.mp4", self._sound)
-            disk.discard(folder.path / "live.mp4")
+            if self._added == total:  # stopped while it was joined, which would take as long again
+                disk.publish(growing, path)
+            else:
+                join(self._segments(self._added), path, self._sound)
+                disk.discard(growing)
             watch(path, self.node_id)
-        except (OSError, InputError) as trouble:
+        except Exception as trouble:  # noqa: BLE001  # whatever it is, it is not what stopped the run
             log.warning("InfiniteTalk: no file was made of the %d finished windows: %s", self._added, trouble)
             say(
                 f"Stopped: {self._added} of {total} windows are kept in {folder.path}; run again to go on", self.node_id
@@ -143,41 +149,36 @@ class Outputs:
         say(f"Encoding the start: {frames} of {self._run.wish.start.frames} frames", self.node_id)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    def _tell_finished(self) -> None:
+    @property
+    def _plain(self) -> bool:
+        """Whether it is the video without any redo, and without another one before it."""
+        start = self._run.wish.start
+        return not (start and start.include) and all(take.key == FIRST for take in self._run.takes)
+
+    def _tell_finished(self, path: Path) -> None:
         self._report()
-        self._folder.say("finished")
+        self._folder.say("finished", path.name)
         self._folder.log(f"finished: {len(self._run.takes)} windows, {self._run.frames} frames")
 
     def _report(self) -> None:
-        """drift.json and drift.png; a report that cannot be made is no reason to lose the video."""
-        records = [self._folder.record(take)["drift"] for take in self._run.takes]
+        """drift.json and drift.png; a report that cannot be made is no reason to lose the video.
+
+        A kept window after a redone one was measured against what it continued then, which is not shown: its seam
+        is left out.
+        """
+        records, shown = [], None
+        for take in self._run.takes:
+            measured = self._folder.record(take)["drift"]
+            if take.source is not shown and take.window.motion and shown is not None:
+                measured = {name: value for name, value in measured.items() if name not in CONTINUED}
+            records.append(measured)
+            shown = take
         told = {"summary": summary(records), "windows": records}
         try:
             disk.write_whole(self._folder.path / "drift.json", json.dumps(told, indent=1).encode())
             plot(records, self._folder.path / "drift.png")
-        except (OSError, InputError) as error:
+        except Exception as error:  # noqa: BLE001  # the plot's library may fail in its own ways
             log.warning("InfiniteTalk: the report on drift could not be written: %s", error)
-
-
-def kept_features(folder: RunFolder, features: Any) -> Any:
-    """The features as the run's folder holds them; a new run's are put there first.
-
-    Encoding may differ in its last bits from process to process: all windows of a run read the same files.
-    """
-    voices = tuple(_kept(folder, voice, number) for number, voice in enumerate(features.voices, start=1))
-    return voices[0] if isinstance(features, AudioFeatures) else replace(features, voices=voices)
-
-
-def _kept(folder: RunFolder, voice: AudioFeatures, number: int) -> AudioFeatures:
-    path = folder.path / f"features-{number}.safetensors"
-    if path.exists():
-        try:
-            return load_features(voice, path)
-        except InputError as error:
-            folder.log(f"{path.name} is made again: {error.problem}")
-    with disk.explained(path):
-        save_features(voice, path)
-    return load_features(voice, path)
 
 
 def _after(start: Start, frames: int, sound: Sound) -> Chain:

@@ -13,13 +13,28 @@ from .denoise import Denoiser
 from .vae import WanVae
 
 
-def make_stages(denoiser: Denoiser, vae: WanVae, continued: Callable[[Take], torch.Tensor]) -> Stages:
+class Anchor:
+    """The picture that a take's colours are pulled to and its drift is measured against; the last one is kept."""
+
+    def __init__(self, denoiser: Denoiser):
+        self._denoiser = denoiser
+        self._last: tuple[Take, torch.Tensor] | None = None
+
+    def of(self, take: Take) -> torch.Tensor:
+        """[H, W, 3]: of the take's scene or window, from the take's own reference where it has one."""
+        if self._last is None or self._last[0] is not take:
+            window = take.window if self._denoiser.config.colour_reference == "window" else take.scene
+            reference = take.overrides.reference or self._denoiser.inputs.reference
+            self._last = (take, reference.shown(window))
+        return self._last[1]
+
+
+def make_stages(denoiser: Denoiser, vae: WanVae, anchor: Anchor, continued: Callable[[Take], torch.Tensor]) -> Stages:
     """The stages of the run that `denoiser` belongs to.
 
     continued(take): the latent of the motion frames before a take that does not start afresh.
     """
-    references, config = denoiser.references, denoiser.config
-    anchor: dict[Take, torch.Tensor] = {}  # the picture that the current take's colours are pulled to
+    references = denoiser.references
 
     def held(take: Take) -> torch.Tensor:
         return continued(take) if take.window.motion else references.of(take).first
@@ -30,15 +45,6 @@ def make_stages(denoiser: Denoiser, vae: WanVae, continued: Callable[[Take], tor
         return sampled
 
     def grade(take: Take, frames: torch.Tensor) -> torch.Tensor:
-        if take not in anchor:
-            anchor.clear()
-            anchor[take] = colour_anchor(denoiser, take)
-        return match_colour(frames, anchor[take], config.colour)
+        return match_colour(frames, anchor.of(take), denoiser.config.colour)
 
     return Stages(held, denoise, vae.decode, grade, vae.encode)
-
-
-def colour_anchor(denoiser: Denoiser, take: Take) -> torch.Tensor:
-    """The picture [H, W, 3] that a take's colours are pulled to, and its drift is measured against."""
-    window = take.window if denoiser.config.colour_reference == "window" else take.scene
-    return (take.overrides.reference or denoiser.inputs.reference).shown(window)

@@ -71,8 +71,10 @@ class VideoReference:
     def latent(self, window: Window) -> torch.Tensor:
         """The window's own source frames encoded, [1, 16, T, h, w]: what SDEdit starts from."""
         video = torch.empty(window.frames, self.height, self.width, 3)
-        for i, shown in enumerate(self.frames.frames(max(0, window.start) / FPS, window.frames)):
+        before = max(0, -window.start)  # frames of a start that goes on: the source has none for them
+        for i, shown in enumerate(self.frames.frames(max(0, window.start) / FPS, window.frames - before), before):
             video[i] = resize_crop(shown, self.height, self.width).float() / 255
+        video[:before] = video[before]
         return WanVae(self.vae).encode(video).cpu()
 
 

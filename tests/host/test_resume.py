@@ -27,7 +27,8 @@ def as_the_host_runs_nodes():
 
 
 def make(machine, path, model=None, config=None, **wish):
-    from infinitetalk.host.run import Wish, render
+    from infinitetalk.host.planned import Wish
+    from infinitetalk.host.run import render
     from tests.host.machine import CONFIG, folders
 
     path.mkdir(exist_ok=True)
@@ -103,7 +104,8 @@ def test_a_damaged_final_file_is_joined_again_without_sampling(machine, tmp_path
 
 
 def test_other_inputs_are_another_run(machine, tmp_path):
-    from infinitetalk.host.run import Wish, render
+    from infinitetalk.host.planned import Wish
+    from infinitetalk.host.run import render
     from infinitetalk.sound import MemorySound
     from tests.host.machine import CONFIG, folders
 
@@ -184,6 +186,62 @@ def test_keep_blend_and_resample(machine, tmp_path, whole):
     jump = {name: np.abs(frames[end] - frames[end - 1]).mean() for name, frames in redone.items()}
     assert jump["blend"] < jump["keep"]
     same(make(machine, tmp_path).path, whole)  # a redo taken back costs nothing
+    assert len({path.name for path in first.path.parent.glob("video*.mp4")}) == 4  # each of the videos is there
+
+
+def test_the_seam_behind_a_redone_window_is_not_told(machine, tmp_path):
+    done = make(machine, tmp_path)
+    make(machine, tmp_path, redo=(Redo(4, Overrides(seed=99), "keep"),))
+    told = json.loads((done.path.parent / "drift.json").read_text())["windows"]
+    assert ["seam" in window for window in told] == [False, True, True, True, False, True, True]
+
+
+def test_redos_that_differ_in_what_made_them_are_other_takes(machine, tmp_path):
+    """The same tensors, from another graph: a ControlNet in a conditioning cannot be compared by itself."""
+    text = [[machine.texts[0][0][0] * -1, {}]]
+    first = make(machine, tmp_path, redo=(Redo(2, Overrides(positive=text, graph="one"), "keep"),))
+    other = make(machine, tmp_path, redo=(Redo(2, Overrides(positive=text, graph="two"), "keep"),))
+    assert first.run == other.run and first.path != other.path
+
+
+def test_a_curve_of_the_same_name_is_another_run(machine, tmp_path):
+    import folder_paths
+
+    from infinitetalk.settings import CacheConfig
+    from tests.host.machine import CONFIG
+
+    folder = tmp_path / "curves"
+    folder.mkdir()
+    known = folder_paths.folder_names_and_paths
+    before = known["infinitetalk"]
+    known["infinitetalk"] = ([str(folder)], before[1])
+    try:
+        make(machine, tmp_path, config=replace(CONFIG, cache=CacheConfig("calibrate")))
+        cached = replace(CONFIG, cache=CacheConfig("magcache", 0.1, retention=0.0))
+        first = make(machine, tmp_path, config=cached)
+        (curve,) = folder.iterdir()
+        curve.write_text(curve.read_text() + " ")
+        assert make(machine, tmp_path, config=cached).run != first.run
+    finally:
+        known["infinitetalk"] = before
+
+
+@pytest.mark.parametrize("live", [" hls ", "hls"])
+def test_a_playlist_lies_in_the_runs_folder(machine, tmp_path, live):
+    done = make(machine, tmp_path, live=live)
+    assert (done.path.parent / "live" / "index.m3u8").read_text().rstrip().endswith("#EXT-X-ENDLIST")
+
+
+def test_a_run_that_was_killed_after_its_join_is_told_finished(machine, tmp_path, whole):
+    done = make(machine, tmp_path)
+    folder = done.path.parent
+    head = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(head | {"state": "running"}))
+    (folder / "live.mp4").write_bytes(b"left")
+    (folder / "drift.json").unlink()
+    same(make(machine, tmp_path).path, whole)
+    assert json.loads((folder / "run.json").read_text())["state"] == "finished"
+    assert (folder / "drift.json").exists() and not (folder / "live.mp4").exists()
 
 
 def test_a_redo_may_change_prompt_reference_and_guidance(machine, tmp_path):

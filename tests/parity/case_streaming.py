@@ -174,7 +174,7 @@ def _run(golden: Golden, coder, given: tuple, settings: StreamConfig, schedule) 
         noise=lambda latent, seed: noises[seed][None].clone(),
     )
     kept = {}
-    stages = host.make_stages(denoiser, coder, lambda take: kept[take.source])
+    stages = host.make_stages(denoiser, coder, host.Anchor(denoiser), lambda take: kept[take.source])
 
     def held(take, motion):
         record.motion.append(host.LATENT_FORMAT.process_in(motion)[0])

@@ -171,7 +171,7 @@ class Run:
             noise=lambda latent, seed: noises[seed].clone(),
         )
         kept, latents = {}, []
-        stages = host.make_stages(denoiser, self.coder, lambda take: kept[take.source])
+        stages = host.make_stages(denoiser, self.coder, host.Anchor(denoiser), lambda take: kept[take.source])
 
         def denoise(take: Take, held: torch.Tensor) -> torch.Tensor:
             latent = stages.denoise(take, held)

@@ -21,7 +21,7 @@ import comfy.sd  # noqa: E402
 from infinitetalk.host.attach import attach  # noqa: E402
 from infinitetalk.host.denoise import Denoiser, Inputs  # noqa: E402
 from infinitetalk.host.loading import load_adapter_file  # noqa: E402
-from infinitetalk.host.stages import make_stages  # noqa: E402
+from infinitetalk.host.stages import Anchor, make_stages  # noqa: E402
 from infinitetalk.host.vae import WanVae  # noqa: E402
 from infinitetalk.host.video_reference import References, VideoReference  # noqa: E402
 
@@ -87,6 +87,7 @@ __all__ = [
     "References",
     "VideoReference",
     "WanVae",
+    "Anchor",
     "make_stages",
     "make_vae",
     "padded_text",

@@ -14,7 +14,7 @@ import torch
 
 from infinitetalk.config import WindowConfig
 from infinitetalk.errors import InputError
-from infinitetalk.run_folder import Wanted, open_run
+from infinitetalk.run_open import Wanted, open_run
 from infinitetalk.takes import first_takes
 from infinitetalk.timeline import plan
 
@@ -135,9 +135,9 @@ def test_afresh_makes_a_new_run_and_the_newest_is_continued(tmp_path):
 HOLD = """
 import sys, time
 sys.path.insert(0, {root!r})
-from infinitetalk.run_folder import Wanted, open_run
+from infinitetalk.run_open import Wanted, open_run
 from pathlib import Path
-kept = open_run(Path({output!r}), Wanted("", {inputs!r}, 1, False, {{"made_with": {{}}}}))
+kept = open_run(Path({output!r}), Wanted("", {inputs!r}, 1, False, {{"made_with": {{}}, "plan": []}}))
 print("held", flush=True)
 time.sleep(60)
 """
@@ -171,11 +171,14 @@ def test_a_write_that_fails_leaves_no_window(tmp_path):
 def test_the_video_is_known_by_its_parts_and_its_checksum(tmp_path):
     parts = {"takes": [[1, "first"]]}
     with open_run(tmp_path, WANTED) as folder:
-        assert folder.video(parts) is None
-        path = folder.finish_video(lambda path: path.write_bytes(b"video"), parts)
-        assert folder.video(parts) == path and folder.video({"takes": [[1, "other"]]}) is None
+        assert folder.video(parts, True) is None
+        path = folder.finish_video(lambda path: path.write_bytes(b"video"), parts, True)
+        assert path.name == "video.mp4" and folder.video(parts, True) == path
+        assert folder.video({"takes": [[1, "other"]]}, True) is None
+        other = folder.finish_video(lambda path: path.write_bytes(b"other"), {"takes": [[1, "other"]]}, False)
+        assert other != path and folder.video(parts, True) == path  # an earlier one is left alone
         path.write_bytes(b"vide0")
-        assert folder.video(parts) is None
+        assert folder.video(parts, True) is None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
@@ -190,4 +193,39 @@ def test_links_out_of_the_output_folder_are_refused(tmp_path):
     path.symlink_to(other)
     with pytest.raises(InputError, match="is a link"):
         open_run(output, WANTED)
+    assert list(other.iterdir()) == []
+
+
+def test_what_a_killed_call_left_is_removed_and_the_state_is_told(tmp_path):
+    with open_run(tmp_path, WANTED) as folder:
+        fill(folder)
+        path = folder.path
+        assert json.loads((path / "run.json").read_text())["state"] == "running"
+    for name in ("windows/0003-first.part.mp4", "windows/0003-first.safetensors.part", "video.join.mp4"):
+        (path / name).write_bytes(b"half")
+    with open_run(tmp_path, WANTED) as folder:
+        assert folder.record(TAKES[1]) is not None
+    assert not [name for name in content(path) if "part" in name or "join" in name]
+
+
+def test_the_newest_attempt_is_refused_when_it_is_damaged(tmp_path):
+    for wanted in (WANTED, replace(WANTED, afresh=True)):
+        with open_run(tmp_path, wanted) as folder:
+            fill(folder, 1)
+    (folder.path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="run.json is damaged"):
+        open_run(tmp_path, WANTED)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+@pytest.mark.parametrize("name", ["windows", "live", "lock"])
+def test_links_inside_a_run_are_refused(tmp_path, name):
+    with open_run(tmp_path / "output", WANTED) as folder:
+        path = folder.path
+    (path / "windows").rmdir() if name == "windows" else (path / name).unlink(missing_ok=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    (path / name).symlink_to(other)
+    with pytest.raises(InputError, match=f"{name} is a link"):
+        open_run(tmp_path / "output", WANTED)
     assert list(other.iterdir()) == []
