@@ -101,7 +101,7 @@ def finished_video(path: Path) -> Path:
         )
     name = head.get("video")  # of the one that was asked for last: redone windows have one of their own
     video = path / (name if isinstance(name, str) and _VIDEO.fullmatch(name) else "video.mp4")
-    if head["state"] != "finished" or is_link(video) or not video.is_file():
+    if name is None or is_link(video) or not video.is_file():
         raise InputError(f"run: {path.name} has all its windows, and its video is not joined yet.", remedy)
     return video
 

@@ -118,7 +118,8 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
         if session is not None:
             session.close()
     line = line or other_cache(run.inputs.model)
-    say(f"{len(run.takes)} windows, {run.frames} frames, run {folder.name}. {line}".strip(), outputs.node_id)
+    told = " ".join(part for part in (outputs.drift, line) if part)
+    say(f"{len(run.takes)} windows, {run.frames} frames, run {folder.name}. {told}".strip(), outputs.node_id)
     return path, line
 
 

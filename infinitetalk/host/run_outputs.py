@@ -41,6 +41,7 @@ class Outputs:
         self._before, self._sound = [], run.inputs.features.sound
         self._growing: Growing | None = None
         self._live: LiveOutput | None = None
+        self.drift = ""  # a line on it, at the end
         self._added = 0  # takes whose segments are in the growing video
 
     @property
@@ -105,6 +106,8 @@ class Outputs:
         """Leave a playable file of the windows that are there; what stopped the run stays the error."""
         folder, total = self._folder, len(self._run.takes)
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, comfy.model_management.InterruptProcessingException):
+            problem = "cancelled"
         folder.log(f"stopped after {self._added} of {total} windows: {problem}")
         growing, path = folder.path / "live.mp4", folder.path / "unfinished.mp4"
         try:
@@ -174,6 +177,7 @@ class Outputs:
             records.append(measured)
             shown = take
         told = {"summary": summary(records), "windows": records}
+        self.drift = told["summary"]["text"]
         try:
             disk.write_whole(self._folder.path / "drift.json", json.dumps(told, indent=1).encode())
             plot(records, self._folder.path / "drift.png")

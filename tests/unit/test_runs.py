@@ -40,6 +40,7 @@ def make_run(output: Path, name: str = "talk", windows: int = 3, done: int = 3, 
         "made_with": {"torch": "2.9", "device": "cpu"},
         "settings": {"seed": 42, "guidance": {"text": 5.0, "audio": 4.0}},
         "plan": plan,
+        **({"video": "video.mp4"} if done == windows and head.get("state", "finished") == "finished" else {}),
         **head,
     }
     (path / "run.json").write_text(json.dumps(whole), encoding="utf-8")
