@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Outputs:
         """Join the video, write the report on drift, and say that the run is finished."""
         say(f"Joining {len(self._run.takes)} windows", self.node_id)
         self.close()
-        segments = self._segments(len(self._run.takes))
+        segments = _interruptible(self._segments(len(self._run.takes)))
         path = self._folder.finish_video(lambda path: join(segments, path, self._sound), self.parts, self._plain)
         watch(path, self.node_id)  # the growing video is gone
         self._tell_finished(path)
@@ -183,6 +184,13 @@ class Outputs:
             plot(records, self._folder.path / "drift.png")
         except Exception as error:  # noqa: BLE001  # the plot's library may fail in its own ways
             log.warning("InfiniteTalk: the report on drift could not be written: %s", error)
+
+
+def _interruptible(paths: Iterable[Path]) -> Iterator[Path]:
+    """The paths one by one; a cancel ends them."""
+    for path in paths:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        yield path
 
 
 def _after(start: Start, frames: int, sound: Sound) -> Chain:

@@ -286,3 +286,26 @@ def test_a_table_changes_windows_by_time(machine, tmp_path, whole):
     assert np.array_equal(frames[:13], before[:13]) and np.abs(frames[13:17] - before[13:17]).mean() > 5
     plan = json.loads((done.path.parent / "run.json").read_text())["plan"]
     assert [window["seed"] for window in plan] == [5, 6, 1234, 8, 9, 10, 11]
+
+
+def test_a_cancel_while_the_video_is_joined_leaves_all_windows_playable(machine, tmp_path, whole, monkeypatch):
+    import comfy.model_management as management
+
+    from infinitetalk.host import run_outputs
+
+    joined = run_outputs.join
+
+    def cancelled(segments, path, sound):
+        if path.name == "video.mp4":
+            management.interrupt_current_processing(True)
+        return joined(segments, path, sound)
+
+    monkeypatch.setattr(run_outputs, "join", cancelled)
+    with pytest.raises(management.InterruptProcessingException):
+        make(machine, tmp_path)
+    monkeypatch.undo()
+    (folder,) = (tmp_path / "output" / "InfiniteTalk" / "runs").iterdir()
+    assert np.array_equal(read(folder / "unfinished.mp4")[0], read(whole)[0])
+    model, calls = stopping(machine, 0, lambda: None)
+    same(make(machine, tmp_path, model).path, whole)
+    assert calls == [] and not (folder / "unfinished.mp4").exists()
