@@ -57,6 +57,7 @@ def wait_for(moment) -> None:
     deadline = time.monotonic() + LONGEST
     while not moment():
         assert time.monotonic() < deadline, "the moment never came"
+        time.sleep(0.0002)  # without it this loop takes a core from the host, whose threads then wait for each other
 
 
 def strike(server: Killed, kind: str, folder: Path, chance: random.Random, whole: float) -> bool:
