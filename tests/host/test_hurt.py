@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,10 +92,11 @@ def test_a_second_host_does_not_write_the_same_run(comfyui, server, small_models
         runs = server.base / "output" / "InfiniteTalk" / "runs"
         while not list(runs.glob("shared-*/run.json")):
             assert first not in server.get(f"/history/{first}"), "it ended before the other one was asked"
+            time.sleep(0.01)
         with pytest.raises(HostError, match="is being made by another process right now"):
             other.queue(prompt)
         while first not in server.get(f"/history/{first}"):
-            pass
+            time.sleep(0.1)
         assert server.get(f"/history/{first}")[first]["status"]["status_str"] == "success"
         other.queue(prompt)  # finished now: the second one finds it
     assert len(list(runs.glob("shared-*"))) == 1

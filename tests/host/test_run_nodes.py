@@ -13,7 +13,7 @@ import torch
 
 from infinitetalk.errors import InputError
 from infinitetalk.run_names import runs_root
-from infinitetalk.runs import list_runs
+from infinitetalk.runs import finished_video, list_runs
 from infinitetalk_cli.client import HostError
 from tests.unit.clips import NTSC, Numbered, number_of, numbered_picture, write_clip
 from tests.unit.test_runs import make_run
@@ -189,11 +189,11 @@ def test_a_run_is_made_by_a_table_redone_extended_listed_and_removed_through_the
     server.queue(graph)
     (longer,) = [run for run in list_runs(server.base / "output") if run.folder.startswith("longer-")]
     extended = path.with_name(longer.folder)
-    assert length(extended / "video.mp4") == 21 + 21
+    assert length(finished_video(extended)) == 21 + 21
     windows = {file.name: file.stat().st_mtime_ns for file in (extended / "windows").iterdir()}
     graph["23"]["inputs"]["include"] = False
     server.queue(graph)
-    assert length(extended / "video.mp4") == 21  # the same run, joined anew
+    assert length(finished_video(extended)) == 21  # the same run, joined anew
     assert windows == {file.name: file.stat().st_mtime_ns for file in (extended / "windows").iterdir()}
 
     def told(**inputs) -> str:
