@@ -89,6 +89,22 @@ def sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
+@contextlib.contextmanager
+def whole(path: Path, mark: str = "part") -> Iterator[Path]:
+    """A path beside `path` to write to, NAME.mark.ENDING, which gets its name when the block ends well.
+
+    Until then, and after an error, nothing appears and nothing is left. Raises InputError for a disk that is full
+    or cannot be written.
+    """
+    part = path.with_name(f"{path.stem}.{mark}{path.suffix}")
+    try:
+        with explained(path):
+            yield part
+            publish(part, path)
+    finally:
+        discard(part)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a small file so that it is there whole or not at all, also after a power loss. Raises OSError."""
     part = path.with_name(f"{path.name}.part")

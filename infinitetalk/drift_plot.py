@@ -6,10 +6,11 @@ matplotlib in the process is touched. Knows how the measures are called, not how
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from .disk import discard, explained, publish
+from .disk import explained, write_whole
 from .drift import MEASURES, summary
 from .errors import InputError
 
@@ -59,15 +60,10 @@ def plot(records: Sequence[dict[str, float]], path: str | Path) -> Path:
             _draw(axes, name, one, label, colour)
         _finish(axes, lines, found["measures"], {record["window"]: record["begin"] / divisor for record in records})
     panels[-1].set_xlabel(f"time of the window's first frame ({unit})", fontsize=9)
-    part = path.with_name(path.name + ".part")
-    try:
-        with explained(path):
-            with open(part, "wb") as file:
-                canvas.print_png(file)
-            publish(part, path)
-    except BaseException:
-        discard(part)
-        raise
+    picture = io.BytesIO()
+    canvas.print_png(picture)
+    with explained(path):
+        write_whole(path, picture.getvalue())
     return path
 
 

@@ -6,9 +6,7 @@ pieces. Knows no model, no run's inputs and no host.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,9 +24,9 @@ from .digests import digest, file_digest
 from .encoder import ORDINARY, Encoder
 from .errors import InputError
 from .join import Splice
-from .remux import is_closed
+from .remux import check_closed
 from .segment import CRF, write_segment
-from .sound import Sound, Stretch, reopen
+from .sound import Part, Sound, reopen
 from .sound_file import open_sound_file
 from .source import Source, VideoSource
 
@@ -67,17 +65,6 @@ class Start:
     def whole(self) -> bool:
         """Whether the part is the whole file."""
         return not self.begin and not self.seconds
-
-
-class Part(Stretch):
-    """A stretch of a sound, from a sample that may lie before its beginning; silence where there is none."""
-
-    def __init__(self, sound: Sound, first: int, samples: int):
-        super().__init__(sound.rate, sound.channels, samples)
-        self._sound, self._first = sound, first
-
-    def _inside(self, start: int, count: int) -> torch.Tensor:
-        return self._sound.read(self._first + start, count)
 
 
 def open_start(
@@ -152,22 +139,16 @@ def write_video(
     size: (width, height), even. report: as in `prefix`. The file appears when it is whole. Raises InputError for a
     disk that is full or cannot be written.
     """
-    part = path.with_name(f"{path.stem}.part.mp4")
-    with disk.explained(path):
+    with disk.whole(path) as part:
+        encoder = Encoder(part, size, None, CRF, {}, ORDINARY)
         try:
-            encoder = Encoder(part, size, None, CRF, {}, ORDINARY)
-            try:
-                while block := list(islice(frames, BLOCK)):
-                    encoder.write(torch.stack(block).numpy())
-                    if report:
-                        report(encoder.frames)
-            finally:
-                encoder.close()
-            if not is_closed(part):  # FFmpeg keeps to itself what goes wrong while it ends a file
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
-            disk.publish(part, path)
+            while block := list(islice(frames, BLOCK)):
+                encoder.write(torch.stack(block).numpy())
+                if report:
+                    report(encoder.frames)
         finally:
-            disk.discard(part)
+            encoder.close()
+        check_closed(part)
 
 
 def _source(start: Start) -> Source:

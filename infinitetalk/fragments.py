@@ -19,7 +19,7 @@ import av
 from .config import FPS
 from .decoding import Decoder
 from .join import Splice
-from .sound import Sound, Stretch
+from .sound import Sound
 from .soundtrack import Soundtrack, check_soundtrack
 
 _SOUND_AHEAD = 3 * 1024  # samples: AAC hands out a block when it has the two after it
@@ -101,17 +101,6 @@ class Fragments:
             for packet in packets:
                 packet.pts, packet.dts = packet.pts + self._priming, packet.dts + self._priming
         return packets
-
-
-class Rest(Stretch):
-    """A sound from the moment of a video frame on."""
-
-    def __init__(self, sound: Sound, frames: int):
-        self._sound, self._first = sound, round(Fraction(frames * sound.rate, FPS))
-        super().__init__(sound.rate, sound.channels, max(0, sound.samples - self._first))
-
-    def _inside(self, start: int, count: int):
-        return self._sound.read(self._first + start, count)
 
 
 def _split(data: bytes) -> Iterator[tuple[bytes, bytes]]:

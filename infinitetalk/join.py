@@ -9,8 +9,6 @@ Knows no windows and no run folder.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +19,7 @@ from . import disk
 from .config import FPS
 from .decoding import Decoder, File
 from .errors import InputError
-from .remux import is_closed
+from .remux import check_closed
 from .sound import Sound
 from .soundtrack import Soundtrack, check_soundtrack
 
@@ -143,15 +141,10 @@ def join(
     first, for a disk that is full or cannot be written and for unusable sound; ValueError without segments.
     """
     path = Path(path)
-    part = path.with_name(f"{path.stem}.join.mp4")
     if sound is not None:
         check_soundtrack(sound)
-    try:
-        with disk.explained(path):
-            _write(segments, part, sound, metadata or {})
-            disk.publish(part, path)
-    finally:
-        disk.discard(part)
+    with disk.whole(path, "join") as part:
+        _write(segments, part, sound, metadata or {})
     return path
 
 
@@ -166,5 +159,4 @@ def _write(segments: Iterable[str | Path], part: Path, sound: Sound | None, meta
     except BaseException:
         joined.abandon()
         raise
-    if not is_closed(part):  # what goes wrong while a file is ended, FFmpeg keeps to itself: a full disk, as a rule
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
+    check_closed(part)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from fractions import Fraction
 from pathlib import Path
 
+from .config import FPS
 from .decoding import Decoder, File
 from .disk import explained
 from .errors import InputError
-from .fragments import Fragments, Rest
+from .fragments import Fragments
 from .hls import PLAYLIST, HlsFolder
 from .rtmp import RtmpLink, shown
-from .sound import Sound
+from .sound import Part, Sound
 
 log = logging.getLogger(__name__)
 
@@ -120,13 +122,20 @@ class LiveOutput:
         try:
             if not self._open:
                 self._tell("connecting")
-                self._link.begin(None if self._sound is None else Rest(self._sound, self._frames))
+                self._link.begin(self._rest())
                 self._open = True
             self._link.add(segment)
         finally:
             self._frames += frames
         self._count += 1
         self._tell(f"{self._count} windows sent ({self._link.sent:.0f} s)")
+
+    def _rest(self) -> Part | None:
+        """The sound from the next frame on."""
+        if self._sound is None:
+            return None
+        first = round(Fraction(self._frames * self._sound.rate, FPS))
+        return Part(self._sound, first, max(0, self._sound.samples - first))
 
     def _skip(self, segment: Path) -> None:
         try:

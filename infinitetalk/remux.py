@@ -5,6 +5,7 @@ Also the repair of a file whose writing was cut off. Never holds more than a few
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -45,16 +46,11 @@ def remux(
     written, a picture that is not H.264 and sound that an mp4 cannot hold.
     """
     out_path = Path(out_path)
-    part = out_path.with_name(f"{out_path.stem}.mux.mp4")
     if audio is not None:
         check_soundtrack(audio)
     with _open_source(video) as source:
-        try:
-            with disk.explained(out_path):
-                _copy(source, part, audio, metadata or {})
-                disk.publish(part, out_path)
-        finally:
-            disk.discard(part)
+        with disk.whole(out_path, "mux") as part:
+            _copy(source, part, audio, metadata or {})
     return out_path
 
 
@@ -153,6 +149,12 @@ def is_closed(path: str | Path) -> bool:
         length = file.seek(0, os.SEEK_END)
         boxes = list(_boxes(file, length))
     return {b"moov", b"mdat"} <= {kind for kind, _ in boxes} and boxes[-1][1] == length
+
+
+def check_closed(path: Path) -> None:
+    """Raises the OSError that FFmpeg keeps to itself when a file could not be ended: a full disk, as a rule."""
+    if not is_closed(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def cut_torn_end(path: str | Path) -> bool:

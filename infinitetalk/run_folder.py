@@ -87,13 +87,9 @@ class RunFolder:
         write: makes the segment at the path it is given. told: JSON values for the record, which is returned.
         """
         segment, state = self.segment(take), self._file(take, "safetensors")
-        part = segment.with_suffix(".part.mp4")
+        with disk.whole(segment) as part:
+            write(part)
         with disk.explained(segment):
-            try:
-                write(part)
-                disk.publish(part, segment)
-            finally:
-                disk.discard(part)
             disk.write_whole(state, save({name: tensor.contiguous() for name, tensor in kept.items()}))
             files = {file.name: file_digest(file) for file in (segment, state)}
             record = sealed({"window": take.number, "take": take.key, "seed": take.seed, **told, "files": files})

@@ -14,6 +14,7 @@ from .errors import InputError
 from .run_json import read_head, read_json
 from .run_names import find, runs_root
 from .runs import done_windows, files_of, list_runs, numbers, read_run, remove
+from .timeline import clock
 
 ACTIONS = ("list", "show", "remove")
 
@@ -21,7 +22,7 @@ _KINDS = (
     ("features", re.compile(r"features-\d+\.safetensors")),
     ("windows", re.compile(r"windows/.*\.mp4")),
     ("motion states", re.compile(r"windows/.*\.safetensors")),
-    ("finished video", re.compile(r"video\.mp4")),
+    ("finished videos", re.compile(r"video(-[0-9a-f]{8})?\.mp4")),
     ("live video", re.compile(r"live(\.mp4|/.*)")),
 )
 
@@ -42,7 +43,7 @@ def act(output: str | Path, action: str, run: str = "", confirm: bool = False) -
     if action == "show":
         return show_text(find(output, run))
     if not confirm:
-        info = read_run(find(output, run))
+        info = read_run(find(output, run, exact=True))
         raise InputError(
             f"run: {info.folder} would be removed with all its files, {_size(info.bytes)}.",
             "Switch confirm on (on the command line: --yes) to remove it for good.",
@@ -62,7 +63,7 @@ def list_text(output: str | Path) -> str:
             info.folder,
             info.state,
             f"{info.windows_done}/{info.windows or '?'}",
-            _clock(info.seconds) if info.windows else "?",
+            clock(info.seconds) if info.windows else "?",
             _size(info.bytes),
             info.made[:16].replace("T", " "),
         )
@@ -83,7 +84,7 @@ def show_text(path: Path) -> str:
         lines.append(f"windows: {info.windows_done} have a record")
     else:
         lines.append(f"made: {info.made}")
-        lines.append(f"windows: {info.windows_done} of {info.windows}, {_clock(info.seconds)}")
+        lines.append(f"windows: {info.windows_done} of {info.windows}, {clock(info.seconds)}")
         missing = sorted(set(range(1, info.windows + 1)) - done_windows(path))
         if missing:
             lines.append(f"missing: {numbers(missing)}")
@@ -110,12 +111,6 @@ def _by_kind(path: Path) -> dict[str, int]:
         kind = next((kind for kind, pattern in _KINDS if pattern.fullmatch(name)), "others")
         found[kind] = found.get(kind, 0) + count
     return {kind: found[kind] for kind in (*(kind for kind, _ in _KINDS), "others") if kind in found}
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _size(count: int) -> str:

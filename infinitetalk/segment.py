@@ -5,8 +5,6 @@ Shapes: frames uint8 [n, H, W, 3]. The same frames give the same bytes. Knows no
 
 from __future__ import annotations
 
-import errno
-import os
 from collections import deque
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from . import disk
 from .decoding import Decoder, File, Look
 from .encoder import ORDINARY, Encoder
 from .errors import InputError
-from .remux import is_closed
+from .remux import check_closed
 
 CRF = 17
 
@@ -40,8 +38,7 @@ def write_segment(frames: torch.Tensor | np.ndarray, path: str | Path, crf: int 
                 encoder.write(pixels)
             finally:
                 encoder.close()
-            if not is_closed(path):  # FFmpeg keeps to itself what goes wrong while it ends a file
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            check_closed(path)
     except BaseException:
         disk.discard(path)
         raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,7 @@ class Sound(Protocol):
         ...
 
 
-class Stretch:
+class Stretch(ABC):
     """A sound whose class only knows how to read inside its ends: `_inside(start, count)`."""
 
     def __init__(self, rate: int, channels: int, samples: int):
@@ -66,8 +67,9 @@ class Stretch:
             content.update(_interleaved(piece))
         return _ended(content, self.rate, self.channels)
 
+    @abstractmethod
     def _inside(self, start: int, count: int) -> torch.Tensor:
-        raise NotImplementedError
+        """float32 [channels, count] of samples that are all there."""
 
 
 class MemorySound(Stretch):
@@ -124,6 +126,17 @@ class Chain(Stretch):
                 result[:, begin - start : end - start] = sound.read(begin - first, end - begin)
             first += samples
         return result
+
+
+class Part(Stretch):
+    """A stretch of a sound, from a sample that may lie before its beginning; silence where there is none."""
+
+    def __init__(self, sound: Sound, first: int, samples: int):
+        super().__init__(sound.rate, sound.channels, samples)
+        self._sound, self._first = sound, first
+
+    def _inside(self, start: int, count: int) -> torch.Tensor:
+        return self._sound.read(self._first + start, count)
 
 
 class Resampled(Stretch):

@@ -86,3 +86,10 @@ def plan(
 def video_frames(windows: tuple[Window, ...]) -> int:
     """Length of the finished video, in frames."""
     return sum(window.keep for window in windows)
+
+
+def clock(seconds: float) -> str:
+    """Whole seconds for people: 1:05, and 2:03:09 from an hour on."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

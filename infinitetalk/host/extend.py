@@ -18,10 +18,10 @@ from ..config import FPS
 from ..digests import digest
 from ..disk import explained, write_whole
 from ..errors import InputError
-from ..extend import LABEL, SPOOLED, Part, Start, open_start, write_video
+from ..extend import LABEL, SPOOLED, Start, open_start, write_video
 from ..run_names import find
 from ..runs import finished_video
-from ..sound import MemorySound
+from ..sound import MemorySound, Part
 from ..soundtrack import check_soundtrack
 from ..source import PictureSource
 from .loading import fingerprint

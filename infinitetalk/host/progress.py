@@ -22,6 +22,7 @@ from server import PromptServer
 
 from ..config import FPS
 from ..takes import Take
+from ..timeline import clock
 
 PREVIEW_PIXELS = 512
 WATCH = "infinitetalk.watch"  # the event that js/watch.js listens to
@@ -128,10 +129,3 @@ def say(text: str, node_id: str | None) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id, server.client_id)
-
-
-def clock(seconds: float) -> str:
-    """1:05, and 2:03:09 from an hour on."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

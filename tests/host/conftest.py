@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.inprocess import use_host
+from tests.inprocess import ROOT, use_host
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,20 @@ def machine(host: Path, small_models: Path):
     from tests.host.machine import Machine
 
     return Machine(small_models)
+
+
+@pytest.fixture(scope="module")
+def pack(host) -> dict:
+    """The pack's nodes by id, loaded by ComfyUI as a custom node."""
+    import nodes
+
+    assert asyncio.run(nodes.load_custom_node(str(ROOT)))
+    return nodes.NODE_CLASS_MAPPINGS
+
+
+@pytest.fixture
+def temp(tmp_path, host):
+    from tests.host.machine import folders
+
+    with folders(tmp_path):
+        yield tmp_path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -14,26 +13,7 @@ import torch
 from infinitetalk.errors import InputError
 from tests.unit.clips import NTSC, Numbered, number_of, numbered_picture, write_clip
 
-ROOT = Path(__file__).resolve().parents[2]
-
 pytestmark = pytest.mark.usefixtures("host")
-
-
-@pytest.fixture(scope="module")
-def pack(host) -> dict:
-    """The pack's nodes by id, loaded by ComfyUI as a custom node."""
-    import nodes
-
-    assert asyncio.run(nodes.load_custom_node(str(ROOT)))
-    return nodes.NODE_CLASS_MAPPINGS
-
-
-@pytest.fixture
-def temp(tmp_path, host):
-    from tests.host.machine import folders
-
-    with folders(tmp_path):
-        yield tmp_path
 
 
 def film(path: Path) -> Path:
