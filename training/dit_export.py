@@ -1,0 +1,59 @@
+"""A trained `dit.Talker` as the files that hosts load: diffusion model, adapter and embeddings, all in fp16.
+
+The image-embedding branch is in the file with values of zero, so any CLIP features add exactly nothing; the text
+branch is live and knows the prompts of `PROMPTS`. Must not know training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from .dit import Talker, prompt_codes
+
+PROMPTS = ("", "still", "left", "right", "in", "out")  # the empty one stands for no text; the others for the camera
+CLIP_TOKENS, CLIP_WIDTH = 257, 1280
+
+
+def diffusion_model(talker: Talker) -> dict[str, torch.Tensor]:
+    """The diffusion model under the host's keys, fp16, the unused CLIP branch added."""
+    state = {key: value.detach().cpu() for key, value in talker.dit.state_dict().items()}
+    dim = talker.shape.dim
+    for index in range(talker.shape.blocks):
+        prefix = f"blocks.{index}.cross_attn."
+        for name in ("k_img", "v_img"):
+            state[f"{prefix}{name}.weight"], state[f"{prefix}{name}.bias"] = torch.zeros(dim, dim), torch.zeros(dim)
+        state[f"{prefix}norm_k_img.weight"] = torch.ones(dim)
+    widths = {0: (CLIP_WIDTH,), 1: (CLIP_WIDTH, CLIP_WIDTH), 3: (dim, CLIP_WIDTH), 4: (dim,)}
+    for layer, shape in widths.items():
+        state[f"img_emb.proj.{layer}.weight"] = torch.zeros(shape)
+        state[f"img_emb.proj.{layer}.bias"] = torch.zeros(shape[0])
+    return {key: value.half().contiguous() for key, value in state.items()}
+
+
+def adapter(talker: Talker) -> dict[str, torch.Tensor]:
+    """The adapter under its published keys, fp16."""
+    return {key: value.detach().cpu().half().contiguous() for key, value in talker.adapter.state_dict().items()}
+
+
+def embeds(prompt: str) -> dict[str, torch.Tensor]:
+    """Embeddings of a prompt, of none, and (unused) CLIP features, as Load InfiniteTalk Embeds reads them."""
+    codes = prompt_codes(len(PROMPTS)).half()  # exact
+    positive = codes[PROMPTS.index(prompt)][None]
+    return {
+        "positive": positive.contiguous(),
+        "negative": codes[:1].contiguous(),
+        "clip_vision": torch.zeros(1, CLIP_TOKENS, CLIP_WIDTH, dtype=torch.float16),
+    }
+
+
+def write(talker: Talker, folder: Path, metadata: dict[str, str]) -> list[Path]:
+    """All files below `folder`, which is made; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"dit.safetensors": diffusion_model(talker), "adapter.safetensors": adapter(talker)}
+    files |= {f"{name}_embeds.safetensors": embeds(name) for name in PROMPTS[1:]}
+    for name, tensors in files.items():
+        save_file(tensors, folder / name, {"format": "pt", **metadata})
+    return [folder / name for name in files]
