@@ -1,0 +1,81 @@
+"""What a mouth does when it says a sound: opening and width, 25 times a second, from the sound alone.
+
+The rule that the drawn faces follow and that generated ones are measured against. The opening follows the loudness on
+a fixed scale, since the speech comes at -23 LUFS; the width follows the balance of low and high sound: round and
+narrow for "oo", wide for "ee" and "s". Knows no picture, no encoder and no synthetic voice.
+
+Shapes: N samples at 16 kHz, F frames of 640 samples; a leading "..." stands for any batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import conv1d, pad
+
+SAMPLES = 640  # of a frame: 16 kHz at 25 frames a second
+FLOOR, RANGE = -44.0, 26.0  # dB of full scale at which the mouth opens, and from there to wide open
+EXPONENT = 1.3
+SHUT = 0.06  # smaller openings are none
+LOW, HIGH = 700.0, 2300.0  # Hz: spectral centroids of the narrowest and the widest mouth
+BAND = (100.0, 6000.0)  # Hz that the centroid is taken over
+JAW = (1, 4, 6, 4, 1)  # smoothing of the opening: a jaw hardly moves above 6 Hz
+LIPS = (1, 2, 3, 2, 1)  # of the width
+NODS = 10  # frames: deviation of the smoothing that turns openings into the energy of head and brows
+
+
+def mouth_of_sound(wave: torch.Tensor, frames: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Opening and width, each float32 [F] in 0..1, of a wave [N] at 16 kHz and -23 LUFS.
+
+    frames: cut to so many, or lengthened by a shut mouth; by default F = N // 640. Frame i is what is heard from
+    i/25 s to (i+1)/25 s. A shut mouth keeps the width it had.
+    """
+    opening, width = mouth(*measures(torch.as_tensor(wave, dtype=torch.float32)))
+    if frames is None:
+        return opening, width
+    more = max(frames - len(opening), 0)
+    held = width[-1:] if len(width) else torch.full((1,), 0.5)
+    return pad(opening, (0, more))[:frames], torch.cat((width, held.expand(more)))[:frames]
+
+
+def measures(wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Level in dB of full scale and spectral centroid in Hz of each frame: [..., N] -> two of [..., F]."""
+    count = wave.shape[-1] // SAMPLES
+    rows = wave[..., : count * SAMPLES].unflatten(-1, (count, SAMPLES))
+    level = 10 * torch.log10(rows.square().mean(-1) + 1e-10)
+    size = torch.fft.rfft(rows * torch.hann_window(SAMPLES, device=wave.device)).abs()
+    hertz = torch.fft.rfftfreq(SAMPLES, 1 / (SAMPLES * 25), device=wave.device)
+    size = size * ((hertz >= BAND[0]) & (hertz <= BAND[1]))
+    return level, (size * hertz).sum(-1) / (size.sum(-1) + 1e-6)
+
+
+def mouth(level: torch.Tensor, centroid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Opening and width from the two measures of each frame, all [..., F]."""
+    raw = ((level - FLOOR) / RANGE).clamp(0, 1) ** EXPONENT
+    opening = _smooth(raw, JAW)
+    opening = torch.where(opening < SHUT, 0.0, opening)
+    # Weighted by the opening: what is heard around a shut mouth says nothing about the lips.
+    weight = _smooth(raw, LIPS, "constant")
+    width = _smooth(raw * ((centroid - LOW) / (HIGH - LOW)).clamp(0, 1), LIPS, "constant") / weight.clamp(min=1e-6)
+    return opening, _held(width, opening > 0)
+
+
+def energy_of(opening: torch.Tensor) -> torch.Tensor:
+    """How lively somebody speaks, [..., F] in 0..1: the opening smoothed over a second. For nods and brows."""
+    time = torch.arange(-3 * NODS, 3 * NODS + 1, dtype=torch.float32)
+    return _smooth(opening, torch.exp(-0.5 * (time / NODS) ** 2).tolist(), "constant")
+
+
+def _smooth(values: torch.Tensor, kernel: tuple[float, ...] | list[float], mode: str = "replicate") -> torch.Tensor:
+    """values [..., F] under a centred kernel of sum one. mode: how the ends go on, see torch's pad()."""
+    weights = torch.tensor(kernel, dtype=values.dtype, device=values.device)
+    flat = pad(values.reshape(-1, 1, values.shape[-1]), (len(kernel) // 2,) * 2, mode)
+    return conv1d(flat, (weights / weights.sum())[None, None]).reshape(values.shape)
+
+
+def _held(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """[..., F]: where not valid, the last valid value, before the first one the first, and 0.5 if there is none."""
+    at = torch.arange(values.shape[-1], device=values.device).expand(values.shape)
+    last = torch.where(valid, at, -1).cummax(-1).values
+    first = torch.where(valid, at, values.shape[-1] - 1).amin(-1, keepdim=True)
+    held = values.gather(-1, torch.where(last < 0, first, last))
+    return torch.where(valid.any(-1, keepdim=True), held, 0.5)
