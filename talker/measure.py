@@ -1,0 +1,78 @@
+"""The mouth, measured from pixels alone: how far it is open and how wide it is, frame after frame.
+
+Knows nothing of a drawing's parameters, only three facts of its colours: a mouth is dark inside and nothing else near
+it is, skin is light, and lips are redder than skin. Frames are those of a decoded video, so colours at half the
+resolution, a little blur and noise are expected.
+
+Legend: T frames, H x W pixels of the picture, h x w those of the box. Light and green are 0..1, gamma-coded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
+DARK, LIT = 0.14, 0.26  # luminance: of a mouth's inside at most, and safely below that of lips
+LIPS = 0.25  # green of lips; theirs differs from that of any skin by 0.2 and more, unlike the luminance
+EDGE = 0.06  # green to both sides of the border of lips and skin, over which a pixel counts in part
+SKIN = 90  # percentile of the green in the box that is skin, even where most of the box is an open mouth
+
+
+@dataclass(frozen=True)
+class Mouth:
+    """opening [T]: height of the dark inside, 0 when shut; width [T]: of the lips; both in px, float32."""
+
+    opening: np.ndarray
+    width: np.ndarray
+
+
+def mouth(frames: np.ndarray, box: np.ndarray) -> Mouth:
+    """Measure one person's mouth in uint8 [T, H, W, 3].
+
+    box: (x0, y0, x1, y1) in px that the mouth never leaves and in which nothing else is dark; [4], or [T, 4] where the
+    camera moves. What of it lies outside of the picture counts as skin.
+
+    A box that grows says that the camera comes nearer: the values are in px of the first frame.
+    """
+    part, inside = crop(frames, box)
+    part = part.astype(np.float32) / 255
+    box = np.broadcast_to(np.asarray(box, dtype=np.float32), (len(part), 4))
+    size = box[:, 2] - box[:, 0]
+    nearer = size / size[:1]
+    return Mouth(opening=_opening(part @ LUMA, inside) / nearer, width=_width(part[..., 1], inside) / nearer)
+
+
+def crop(frames: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut [T, H, W, 3] to a box [4] or [T, 4] -> (the parts [T, h, w, 3], what of them is in box and picture [T, h, w])."""
+    frames = np.asarray(frames)
+    count, height, width = frames.shape[:3]
+    box = np.broadcast_to(np.asarray(box, dtype=np.float64), (count, 4))
+    low, high = np.floor(box[:, :2]).astype(int), np.ceil(box[:, 2:]).astype(int)  # [T, 2] of x, y
+    high = np.minimum(high, (width, height))
+    if (high <= np.maximum(low, 0)).any():
+        raise ValueError(f"A box lies outside of the picture of {width}x{height}.\nGive x0, y0, x1, y1 in pixels.")
+    w, h = (high - low).max(axis=0)
+    x, y = low[:, :1] + np.arange(w), low[:, 1:] + np.arange(h)  # [T, w], [T, h]
+    inside = ((y >= 0) & (y < high[:, 1:]))[:, :, None] & ((x >= 0) & (x < high[:, :1]))[:, None]
+    x, y = x.clip(0, width - 1), y.clip(0, height - 1)
+    return frames[np.arange(count)[:, None, None], y[:, :, None], x[:, None]], inside
+
+
+def _opening(light: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Height of what is dark: the tallest of the columns, each the mean of itself and its neighbours."""
+    columns = (_share(light, DARK, LIT) * inside).sum(axis=1)  # [T, w]
+    return ((columns[:, :-2] + columns[:, 1:-1] + columns[:, 2:]) / 3).max(axis=1)
+
+
+def _width(green: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Width of what is less green than skin: the number of columns in which it is a pixel high or more."""
+    border = (np.percentile(green[inside], SKIN) + LIPS) / 2  # one for the clip, as skin does not change
+    columns = (_share(green, border - EDGE, border + EDGE) * inside).sum(axis=1)  # [T, w]
+    return np.minimum(columns, 1).sum(axis=1)
+
+
+def _share(values: np.ndarray, full: float, none: float) -> np.ndarray:
+    """How much of each pixel counts: all at the value `full` and below, nothing at `none` and above."""
+    return ((none - values) / (none - full)).clip(0, 1)
