@@ -13,11 +13,12 @@ import torch
 from torch.nn.functional import conv1d, pad
 
 SAMPLES = 640  # of a frame: 16 kHz at 25 frames a second
-FLOOR, RANGE = -44.0, 26.0  # dB of full scale at which the mouth opens, and from there to wide open
-EXPONENT = 1.3
+FLOOR, RANGE = -40.0, 20.0  # dB of full scale at which the mouth opens, and from there to wide open
+VOICE = (150.0, 4000.0)  # Hz that the loudness is taken over: rumble and the hiss of an "s" open no mouth
+EXPONENT = 1.6
 SHUT = 0.06  # smaller openings are none
-LOW, HIGH = 700.0, 2300.0  # Hz: spectral centroids of the narrowest and the widest mouth
-BAND = (100.0, 6000.0)  # Hz that the centroid is taken over
+VOWELS = (700.0, 3000.0)  # Hz that the centroid is taken over: where "oo" and "ee" differ, whoever speaks
+LOW, HIGH = 1150.0, 2250.0  # Hz: centroids of the narrowest and the widest mouth
 JAW = (1, 4, 6, 4, 1)  # smoothing of the opening: a jaw hardly moves above 6 Hz
 LIPS = (1, 2, 3, 2, 1)  # of the width
 NODS = 10  # frames: deviation of the smoothing that turns openings into the energy of head and brows
@@ -38,14 +39,14 @@ def mouth_of_sound(wave: torch.Tensor, frames: int | None = None) -> tuple[torch
 
 
 def measures(wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Level in dB of full scale and spectral centroid in Hz of each frame: [..., N] -> two of [..., F]."""
+    """Level of the voice in dB of full scale and spectral centroid in Hz of each frame: [..., N] -> two of [..., F]."""
     count = wave.shape[-1] // SAMPLES
     rows = wave[..., : count * SAMPLES].unflatten(-1, (count, SAMPLES))
-    level = 10 * torch.log10(rows.square().mean(-1) + 1e-10)
-    size = torch.fft.rfft(rows * torch.hann_window(SAMPLES, device=wave.device)).abs()
     hertz = torch.fft.rfftfreq(SAMPLES, 1 / (SAMPLES * 25), device=wave.device)
-    size = size * ((hertz >= BAND[0]) & (hertz <= BAND[1]))
-    return level, (size * hertz).sum(-1) / (size.sum(-1) + 1e-6)
+    size = torch.fft.rfft(rows).abs()
+    power = 2 * (size * _within(hertz, VOICE) / SAMPLES).square().sum(-1)  # of a sine: half its amplitude squared
+    size = size * _within(hertz, VOWELS)
+    return 10 * torch.log10(power + 1e-10), (size * hertz).sum(-1) / (size.sum(-1) + 1e-6)
 
 
 def mouth(level: torch.Tensor, centroid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,6 +64,10 @@ def energy_of(opening: torch.Tensor) -> torch.Tensor:
     """How lively somebody speaks, [..., F] in 0..1: the opening smoothed over a second. For nods and brows."""
     time = torch.arange(-3 * NODS, 3 * NODS + 1, dtype=torch.float32)
     return _smooth(opening, torch.exp(-0.5 * (time / NODS) ** 2).tolist(), "constant")
+
+
+def _within(hertz: torch.Tensor, band: tuple[float, float]) -> torch.Tensor:
+    return ((hertz >= band[0]) & (hertz <= band[1])).to(hertz.dtype)
 
 
 def _smooth(values: torch.Tensor, kernel: tuple[float, ...] | list[float], mode: str = "replicate") -> torch.Tensor:
