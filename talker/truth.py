@@ -25,7 +25,7 @@ NODS = 10  # frames: deviation of the smoothing that turns openings into the ene
 
 
 def mouth_of_sound(wave: torch.Tensor, frames: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Opening and width, each float32 [F] in 0..1, of a wave [N] at 16 kHz and -23 LUFS.
+    """Opening and width, each float32 [F] in 0..1, of a wave [N] at 16 kHz and -23 LUFS, a frame or more.
 
     frames: cut to so many, or lengthened by a shut mouth; by default F = N // 640. Frame i is what is heard from
     i/25 s to (i+1)/25 s. A shut mouth keeps the width it had.
@@ -34,8 +34,7 @@ def mouth_of_sound(wave: torch.Tensor, frames: int | None = None) -> tuple[torch
     if frames is None:
         return opening, width
     more = max(frames - len(opening), 0)
-    held = width[-1:] if len(width) else torch.full((1,), 0.5)
-    return pad(opening, (0, more))[:frames], torch.cat((width, held.expand(more)))[:frames]
+    return pad(opening, (0, more))[:frames], torch.cat((width, width[-1:].expand(more)))[:frames]
 
 
 def measures(wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

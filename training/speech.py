@@ -27,14 +27,16 @@ from infinitetalk.audio import loudness_gain
 from infinitetalk.sound import MemorySound
 from talker.truth import SAMPLES, measures, mouth
 
+from .acoustics import recorded
 from .espeak import RATE, TEST_VARIANTS, TRAIN_VARIANTS, Voice, say
 from .noises import any_sound, noise
 from .sentences import languages, sentence
 
 SPLITS = ("train", "test")
+TENSORS = ("wave", "level", "centroid", "starts")  # of a corpus
 PIECE = (20.0, 54.0)  # seconds after which a piece ends with its sentence
 PAUSE, LONG_PAUSE, LONG_SHARE = (0.15, 1.3), (2.0, 3.5), 0.05
-OTHER, OTHER_SHARE, OTHER_LEVEL = (1.5, 5.0), 0.09, (-45.0, -25.0)  # seconds, how often after a sentence, dB
+OTHER, OTHER_SHARE, OTHER_LEVEL = (1.5, 5.0), 0.13, (-45.0, -25.0)  # seconds, how often after a sentence, dB
 SENTENCE_GAIN = (-4.0, 3.0)  # dB
 NOISE_FLOOR = (-75.0, -50.0)  # dB of full scale
 
@@ -53,8 +55,8 @@ class Piece:
 class Corpus:
     """Pieces one behind the other, each a whole number of frames long.
 
-    wave: int16 [N]. level [F], centroid [F]: float32, of the speech without noise and music, see
-    talker.truth.measures. starts: int64 [P + 1], first frame of each piece, and F. voices: P names.
+    wave: int16 [N]. level [F], centroid [F]: float32, of the speech without noise and music (but
+    with its room), see talker.truth.measures. starts: int64 [P + 1], first frame of each piece, and F. voices: P names.
     """
 
     wave: torch.Tensor
@@ -88,8 +90,13 @@ class Corpus:
         opening, width = zip(*(mouth(*piece) for piece in measured), strict=True)
         return torch.cat(opening), torch.cat(width)
 
+    def to(self, device: torch.device | str) -> Corpus:
+        """The same corpus in a device's memory."""
+        tensors = {name: getattr(self, name).to(device) for name in TENSORS}
+        return Corpus(**tensors, voices=self.voices)
+
     def save(self, path: str | Path) -> None:
-        tensors = {name: getattr(self, name) for name in ("wave", "level", "centroid", "starts")}
+        tensors = {name: getattr(self, name) for name in TENSORS}
         save_file(tensors, path, {"voices": json.dumps(self.voices)})
 
     @classmethod
@@ -125,7 +132,7 @@ def _piece(seed: int, split: str, number: int, seconds: float) -> tuple[np.ndarr
     voice = _voice(split, rng)
     speech, other = _read(voice, split, seconds, rng)
     floor = 10 ** (rng.uniform(*NOISE_FLOOR) / 20)
-    clean = torch.from_numpy(speech)
+    clean = torch.from_numpy(recorded(speech, rng))
     clean = clean * loudness_gain(MemorySound(clean[None, None], RATE))[1]
     mixed = clean + torch.from_numpy((other + floor * noise(len(speech), rng)).astype(np.float32))
     gain = loudness_gain(MemorySound(mixed[None, None], RATE))[1]

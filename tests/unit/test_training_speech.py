@@ -1,0 +1,163 @@
+"""The synthetic corpus and the speech encoder that learns from it, each against the product's own code."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from infinitetalk.audio import TARGET_LUFS, loudness_gain
+from infinitetalk.convolution import ConvStack
+from infinitetalk.encoding import Encoder, encode_features
+from infinitetalk.loudness import integrated_loudness
+from infinitetalk.sound import MemorySound
+from infinitetalk.wav2vec import layer_outputs, load_wav2vec
+from talker.truth import SAMPLES, mouth_of_sound
+from training.espeak import TEST_VARIANTS, TRAIN_VARIANTS, Voice, say
+from training.excerpts import excerpts, gain_to_target
+from training.sentences import SHARED, TEST, TRAIN, languages
+from training.speech import Corpus, make_corpus
+from training.train_wav2vec import encode_batch, load_encoder, main, new_encoder, save_encoder
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return make_corpus(100, seed=7, workers=2)
+
+
+def sound(wave: torch.Tensor) -> MemorySound:
+    return MemorySound(wave[None, None], 16_000)
+
+
+def same(one: Corpus, other: Corpus) -> bool:
+    names = ("wave", "level", "centroid", "starts")
+    return one.voices == other.voices and all(torch.equal(getattr(one, n), getattr(other, n)) for n in names)
+
+
+def test_a_corpus_depends_on_its_seed_alone(corpus):
+    assert same(corpus, make_corpus(100, seed=7, workers=1))
+    assert not same(corpus, make_corpus(100, seed=8, workers=2))
+
+
+def test_pieces_are_as_the_product_hears_them(corpus):
+    assert len(corpus) >= 2
+    for n in range(len(corpus)):
+        piece = corpus.piece(n)
+        assert 20 * 25 <= len(piece.opening) == len(piece.width) <= 75 * 25
+        assert len(piece.wave) == SAMPLES * len(piece.opening)
+        assert integrated_loudness(sound(piece.wave)) == pytest.approx(TARGET_LUFS, abs=0.1)
+
+
+def test_speech_fills_the_range_of_the_mouth_and_leaves_pauses(corpus):
+    opening, width = corpus.opening, corpus.width
+    speaks = opening > 0
+    assert 0.55 < speaks.float().mean() < 0.9
+    assert 0.35 < opening[speaks].median() < 0.6
+    assert 0.75 < opening[speaks].quantile(0.95) < 0.97
+    assert width[speaks].std() > 0.15
+    assert abs(torch.corrcoef(torch.stack((opening[speaks], width[speaks])))[0, 1]) < 0.5
+
+
+def test_the_truth_is_that_of_the_speech_without_what_else_is_heard(corpus):
+    """Where there is little else it is what the sound as a whole says."""
+    piece = corpus.piece(0)
+    heard, _ = mouth_of_sound(piece.wave)
+    assert torch.corrcoef(torch.stack((heard, piece.opening)))[0, 1] > 0.8
+    assert (heard > 0)[piece.opening > 0.1].float().mean() > 0.98
+
+
+def test_noise_and_music_leave_the_mouth_shut():
+    corpus = make_corpus(400, seed=3, workers=2)
+    heard = torch.cat([mouth_of_sound(corpus.piece(n).wave)[0] for n in range(len(corpus))])
+    assert 0.005 < ((heard > 0.1) & (corpus.opening == 0)).float().mean() < 0.15
+
+
+def test_a_corpus_is_kept(corpus, tmp_path):
+    corpus.save(tmp_path / "speech.safetensors")
+    assert same(Corpus.load(tmp_path / "speech.safetensors"), corpus)
+
+
+def test_the_splits_share_no_voice_and_no_words():
+    assert not set(TRAIN_VARIANTS) & set(TEST_VARIANTS)
+    assert not set(TRAIN) & set(TEST)
+    assert len(languages("train")) >= 12 and set(languages("test")) == {*TEST, *SHARED}
+    assert "en-us" not in languages("train")
+    spoken = {text for lists in TRAIN.values() for text in lists}
+    assert not spoken & {text for lists in TEST.values() for text in lists}
+
+
+@pytest.mark.parametrize("language", sorted(TRAIN | TEST))
+def test_every_language_is_spoken(language):
+    wave = say(Voice(language, "m3", 160, 50, 50), (TRAIN | TEST)[language][0].split("|")[0])
+    assert wave.dtype.name == "float32" and 0.4 * 16_000 < len(wave) < 8 * 16_000
+    assert 0.02 < abs(wave).max() <= 1.01
+
+
+@pytest.mark.parametrize("variant", [*TRAIN_VARIANTS, *TEST_VARIANTS])
+def test_every_variant_speaks(variant):
+    assert len(say(Voice("en", variant, 200, 50, 50), "Good morning!")) > 0.3 * 16_000
+
+
+def test_an_unknown_voice_is_refused():
+    with pytest.raises(ValueError, match="no voice xx"):
+        say(Voice("xx", "m3", 160, 50, 50), "a")
+
+
+def test_the_loudness_of_many_excerpts_is_the_products(corpus):
+    wave = corpus.wave[: 40 * 16_000].float() / 32767
+    for seconds in (2, 8, 40):
+        rows = wave.unflatten(0, (-1, seconds * 16_000)) * torch.linspace(0.2, 2, 40 // seconds)[:, None]
+        gains = gain_to_target(rows)
+        for row, gain in zip(rows, gains, strict=True):
+            assert gain.item() == pytest.approx(20 * math.log10(loudness_gain(sound(row))[1]), abs=0.5)
+    assert gain_to_target(torch.zeros(1, 16_000)).item() == 0
+
+
+def test_excerpts_are_files_of_their_own(corpus):
+    """Where an excerpt is a piece of clean speech, its truth is what the product's path says of it."""
+    batch = excerpts(corpus, 200, 8, torch.Generator().manual_seed(0))
+    assert batch.wave.shape == (8, 200 * SAMPLES) and batch.opening.shape == batch.width.shape == (8, 200)
+    agree = 0
+    for wave, opening in zip(batch.wave, batch.opening, strict=True):
+        heard, _ = mouth_of_sound(wave)
+        agree += torch.corrcoef(torch.stack((heard, opening)))[0, 1] > 0.95
+    assert agree >= 4  # the others hold noise or music
+
+
+@pytest.mark.parametrize("seconds", [1.3, 6.0, 31.0])
+def test_a_batch_is_encoded_as_the_product_encodes_each_file(corpus, seconds):
+    model = new_encoder(seed=1)
+    waves = corpus.wave[: 2 * int(seconds * 16_000)].unflatten(0, (2, -1)).float() / 32767
+    with torch.no_grad():
+        together = encode_batch(model, waves)
+    encoder = Encoder(ConvStack(model.feature_extractor.conv_layers), partial(layer_outputs, model))
+    for wave, features in zip(waves, together, strict=True):
+        with torch.no_grad():
+            alone, _ = encode_features(sound(wave), encoder, normalize=True)
+        assert features.shape == alone.shape == (int(seconds * 25), 4, 64)
+        assert (features - alone).abs().max() < 1e-4
+
+
+def test_the_folder_is_what_the_product_loads(tmp_path):
+    model = new_encoder(seed=2)
+    save_encoder(model, tmp_path)
+    loaded, normalize = load_wav2vec(tmp_path)
+    assert normalize is True
+    assert (tmp_path / "model.safetensors").stat().st_size < 1_200_000
+    ours, theirs = model.state_dict(), loaded.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value.half().float(), theirs[key]) for key, value in ours.items())
+
+
+def test_training_goes_on_from_its_checkpoint(corpus, tmp_path, capsys):
+    file, state, out = (tmp_path / name for name in ("speech.safetensors", "state.safetensors", "out"))
+    corpus.save(file)
+    given = [out, "--corpus", file, "--test", file, "--device", "cpu", "--batch-seconds", 4, "--checkpoint", state]
+    made = []
+    for steps in (2, 3):
+        main([str(value) for value in (*given, "--steps", steps)])
+        assert f"{steps} steps in" in capsys.readouterr().out
+        made.append(load_encoder(out).state_dict())
+    assert any(not torch.equal(value, made[1][key]) for key, value in made[0].items())
