@@ -172,6 +172,7 @@ class Talker(nn.Module):
         sizes = (shape.dim, shape.blocks, shape.features, shape.audio_hidden, shape.audio_tokens, shape.token_width)
         self.adapter = InfiniteTalkAdapter(AdapterShape(*sizes), operations=nn)
         self.register_buffer("codes", prompt_codes(shape.prompts), persistent=False)
+        self.compiled: list | None = None
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -180,6 +181,10 @@ class Talker(nn.Module):
             nn.init.zeros_(block.audio_cross_attn.proj.weight)
         nn.init.zeros_(self.dit.head.head.weight)
 
+    def compile(self) -> None:
+        """Run the blocks compiled from now on, where the call allows it; each new shape compiles anew."""
+        self.compiled = [torch.compile(block, dynamic=False) for block in self.dit.blocks]
+
     def audio_tokens(self, first: torch.Tensor, latter: torch.Tensor) -> torch.Tensor:
         """One voice's features [B, 5, L, C] and [B, T-1, 8, L, C] -> tokens [B, T, M, W] (AudioProjModel)."""
         layers = self.adapter.audio_proj
@@ -187,11 +192,12 @@ class Talker(nn.Module):
         tokens = layers.proj3(torch.relu(layers.proj2(torch.relu(hidden))))
         return layers.norm(tokens.unflatten(2, (self.shape.audio_tokens, self.shape.token_width)))
 
-    def forward(self, x, condition, times, prompts, audio, masks=None):  # noqa: PLR0913  # the model's inputs
+    def forward(self, x, condition, times, prompts, audio, masks=None, rare=False):  # noqa: PLR0913  # all it is told
         """The velocity, float32 [B, 16, T, h, w].
 
         x: noisy latents [B, 16, T, h, w], held ones in place; condition [B, 20, T, h, w]; times [B] in 0..1000;
-        prompts: int64 [B], rows of `prompt_codes`; audio: tokens [B, T, V*M, W]; masks: 0/1 [B, C, S] with voices.
+        prompts: int64 [B], rows of `prompt_codes`; audio: tokens [B, T, V*M, W]; masks: 0/1 [B, C, S] with voices. rare: do not
+        compile for this shape.
         """
         dit = self.dit
         batch, _, frames, height, width = x.shape
@@ -207,8 +213,10 @@ class Talker(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(x.device.type))
         angles = rope_angles(grid, x.device)
         rope = angles.cos(), angles.sin()
-        for block, audio_block in zip(dit.blocks, self.adapter.blocks, strict=True):
-            tokens = block(tokens, e6, rope, text, audio, audio_block, grid, masks)
+        flat = (frames, grid[1] * grid[2], 1)  # the blocks know no rows: one compiled form serves 96x160 and 160x96
+        blocks = dit.blocks if rare or self.compiled is None else self.compiled
+        for block, audio_block in zip(blocks, self.adapter.blocks, strict=True):
+            tokens = block(tokens, e6, rope, text, audio, audio_block, flat, masks)
         with torch.autocast(x.device.type, enabled=False):
             out = dit.head(tokens, e[:, None])
         return unfold(out, batch, grid)

@@ -1,4 +1,6 @@
-"""A trained `dit.Talker` as the files that hosts load: diffusion model, adapter and embeddings, all in fp16.
+"""A trained `dit.Talker` as the files that hosts load: python -m training.dit_export CHECKPOINT FOLDER
+
+Diffusion model, adapter and embeddings, all in fp16.
 
 The image-embedding branch is in the file with values of zero, so any CLIP features add exactly nothing; the text
 branch is live and knows the prompts of `PROMPTS`. Must not know training.
@@ -6,12 +8,14 @@ branch is live and knows the prompts of `PROMPTS`. Must not know training.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from .dit import Talker, prompt_codes
+from .checkpoint import load
+from .dit import DiTShape, Talker, prompt_codes
 
 PROMPTS = ("", "still", "left", "right", "in", "out")  # the empty one stands for no text; the others for the camera
 CLIP_TOKENS, CLIP_WIDTH = 257, 1280
@@ -57,3 +61,17 @@ def write(talker: Talker, folder: Path, metadata: dict[str, str]) -> list[Path]:
     for name, tensors in files.items():
         save_file(tensors, folder / name, {"format": "pt", **metadata})
     return [folder / name for name in files]
+
+
+def from_checkpoint(path: Path) -> tuple[Talker, dict]:
+    """The model that train_dit saved, with its facts."""
+    tensors, facts = load(path)
+    talker = Talker(DiTShape(**facts["shape"]))
+    talker.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return talker, facts
+
+
+if __name__ == "__main__":
+    trained, known = from_checkpoint(Path(sys.argv[1]))
+    for written in write(trained, Path(sys.argv[2]), {"step": str(known["step"]), "seed": str(known["seed"])}):
+        print(written, written.stat().st_size)

@@ -1,0 +1,109 @@
+"""The DiT's training: what it hears is what a run hears, clips are a run's, and a step teaches every weight."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from infinitetalk.features import AudioFeatures, split_taps, window_taps
+from infinitetalk.sound import MemorySound
+from infinitetalk.timeline import Window
+from training.bank import FRAMES, LATENT_FRAMES, MOTION_LATENTS, Speech, cells, features_of, make_bank, regions
+from training.dit import DiTShape, Talker
+from training.sampling import conditioned, sample
+from training.train_dit import held_latents, loss_of
+from training.vae import Vae
+
+SHAPE = DiTShape(blocks=1, ffn=64, features=32, audio_hidden=16, audio_tokens=4, token_width=16)
+
+
+@pytest.fixture(scope="module")
+def speech() -> Speech:
+    generator = torch.Generator().manual_seed(1)
+
+    def rand(*shape):
+        return torch.rand(*shape, generator=generator)
+
+    silent = torch.tensor([False] * 5 + [True])
+    opening = rand(6, 200) * ~silent[:, None]
+    return Speech(rand(6, 200, 4, 8).half(), opening, rand(6, 200), silent)
+
+
+@pytest.fixture(scope="module")
+def vae() -> Vae:
+    torch.manual_seed(2)
+    return Vae(4).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def bank(request, vae, speech):
+    return make_bank(vae, speech, 3, request.param, (64, 64 * request.param), seed=5)
+
+
+def test_a_clip_hears_what_a_window_of_a_run_hears(speech):
+    features = speech.features[2].float()
+    run = AudioFeatures(features, features[:1], MemorySound(torch.zeros(1, 1, 10), 16_000), "")
+    for start in (0, 1, 57):
+        window = Window(0, start, start + FRAMES, 0, FRAMES, 0)
+        wanted = split_taps(window_taps(run, window))
+        first, latter = features_of(speech, torch.tensor([2]), torch.tensor([start]))
+        assert torch.equal(first.float(), wanted[0])
+        assert torch.equal(latter[0].float(), wanted[1])
+
+
+def test_a_clip_begins_with_its_reference_and_continues_like_a_run(bank, vae):
+    assert torch.equal(bank.own[:, :, 0], bank.latents[:, :, 0])
+    held, length, reference = held_latents(bank, torch.Generator().manual_seed(0))
+    assert set(length.tolist()) <= {1, MOTION_LATENTS}
+    condition = conditioned(reference, bank.grey)
+    assert condition.shape[1:3] == (20, LATENT_FRAMES)
+    assert condition[:, :4, 0].eq(1).all() and condition[:, :4, 1:].eq(0).all()
+    whole = torch.zeros(1, FRAMES, 3, 64, bank.latents.shape[-1] * 8)
+    assert (condition[:1, 4:, 3:] - vae.encode(whole)[:, :, 3:]).abs().max() < 0.02  # bfloat16
+    for index in range(len(length)):
+        if length[index] == 1:
+            assert torch.equal(held[index, :, 0], bank.latents[index, :, 0].float())
+
+
+def test_people_are_where_their_masks_are():
+    boxes = torch.tensor([[[0.0, 16.0, 32.0, 64.0], [39.0, 0.0, 64.0, 64.0]]])
+    masks = regions(boxes, (64, 64)).unflatten(2, (4, 4))[0].int()
+    assert masks[0].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]]
+    assert masks[1].tolist() == [[0, 0, 1, 1]] * 4  # a token counts by its centre, 40
+    assert masks.sum(dim=0).eq(1).all()
+    touched = cells(torch.tensor([9.0, 0.0, 16.5, 7.0]), (16, 32), 8).int().tolist()
+    assert touched == [[0, 1, 1, 0], [0, 0, 0, 0]]
+
+
+def test_some_people_rest_but_never_all(bank):
+    people = bank.piece.shape[1]
+    rests = (bank.piece == 5).sum(dim=1)
+    assert (rests < people).all()
+
+
+def test_a_step_teaches_every_weight(bank, speech):
+    torch.manual_seed(3)
+    talker = Talker(SHAPE)
+    optimizer = torch.optim.AdamW(talker.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(4)
+    before = {name: value.clone() for name, value in talker.state_dict().items()}
+    for _ in range(3):  # the layers that begin with zeros keep those before them still for a step each
+        loss = loss_of(talker, bank, speech, 3, False, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert [name for name, value in talker.state_dict().items() if torch.equal(value, before[name])] == []
+
+
+def test_sampling_keeps_what_is_held(bank):
+    talker = Talker(SHAPE).eval()
+    people = bank.piece.shape[1]
+    held = bank.own[:, :, :1].float()
+    audio = torch.zeros(3, LATENT_FRAMES, 4 * people, 16)
+    masks = bank.masks.float() if people > 1 else None
+    condition = conditioned(bank.own, bank.grey)
+    with torch.no_grad():
+        prompts = torch.zeros(3, dtype=torch.int64)
+        latents = sample(talker, held, condition, audio, prompts, masks, torch.Generator().manual_seed(0))
+    assert torch.equal(latents[:, :, :1], held)
+    assert latents.shape == bank.latents.shape
