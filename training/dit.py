@@ -196,8 +196,8 @@ class Talker(nn.Module):
         """The velocity, float32 [B, 16, T, h, w].
 
         x: noisy latents [B, 16, T, h, w], held ones in place; condition [B, 20, T, h, w]; times [B] in 0..1000;
-        prompts: int64 [B], rows of `prompt_codes`; audio: tokens [B, T, V*M, W]; masks: 0/1 [B, C, S] with voices. rare: do not
-        compile for this shape.
+        prompts: int64 [B], rows of `prompt_codes`; audio: tokens [B, T, V*M, W]; masks: 0/1 [B, C, S] with voices;
+        rare: do not compile for this shape.
         """
         dit = self.dit
         batch, _, frames, height, width = x.shape
