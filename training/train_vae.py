@@ -23,7 +23,7 @@ from training.vae_export import to_host
 from training.vae_score import score, take_statistics
 
 WARM, EMA = 200, 0.999
-SQUARES, ABSOLUTE, MOTION, KL = 5.0, 0.5, 5.0, 1e-4
+SQUARES, ABSOLUTE, MOTION, KL = 5.0, 0.5, 5.0, 1e-3
 MOUTH, EYES = 5.0, 2.5
 REFRESH = 20  # steps between two chunks of new clips
 RESERVE = 20  # seconds kept for the end: statistics, export, last score
@@ -62,9 +62,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=24_000, help="clips kept in memory, 0.2 MB each, per device")
     parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate")
     parser.add_argument("--scores", type=float, default=8, help="how often to measure and save, over the whole run")
-    parser.add_argument(
-        "--score-clips", type=int, default=4, help="clips to measure, speaking and fluttering each; or 0"
-    )
+    parser.add_argument("--score-clips", type=int, default=4, help="clips measured, speaking and fluttering each")
     parser.add_argument("--print-every", type=int, default=200, help="steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="cpu, or the rank's own GPU")

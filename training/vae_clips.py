@@ -54,6 +54,7 @@ class Shelf:
     frames: torch.Tensor  # uint8 [n, 4, 3, H, W]
     mouths: torch.Tensor  # float [n, P, 4, 4]: boxes (x0, y0, x1, y1) in pixels
     eyes: torch.Tensor  # the same around both eyes and their brows
+    room: torch.Tensor  # float [2]: pixels to the right and down that a square can move
     next: int = 0  # the clip that is drawn anew next
 
 
@@ -106,7 +107,8 @@ def make_clips(kind: Kind, count: int, seed: int, device: torch.device) -> Shelf
     energy = rand(kind.people, 1).expand(-1, -1, GROUP)
     pictures = draw(scene, times, opening, width, energy)
     boxes = mouth_boxes(scene, times, energy)
-    return Shelf((pictures * 255).round().to(torch.uint8), boxes, eye_boxes(boxes))
+    room = torch.tensor([kind.size[1] - SIDE, kind.size[0] - SIDE], dtype=torch.float32, device=device)
+    return Shelf((pictures * 255).round().to(torch.uint8), boxes, eye_boxes(boxes), room)
 
 
 class Pool:
@@ -121,7 +123,7 @@ class Pool:
             count, chunk = max(8, round(clips * kind.share)), self.chunk(kind)
             parts = [self._make(kind, min(chunk, count - begin)) for begin in range(0, count, chunk)]
             joined = (torch.cat([getattr(part, name) for part in parts]) for name in ("frames", "mouths", "eyes"))
-            self.shelves.append(Shelf(*joined))
+            self.shelves.append(Shelf(*joined, parts[0].room))
 
     @staticmethod
     def chunk(kind: Kind) -> int:
@@ -151,7 +153,7 @@ class Pool:
         return Squares(*(torch.cat(tensors) for tensors in zip(*lone, *grouped, strict=True)))
 
     def _cut(self, shelf: Shelf, groups: int, singles: int, mouth: float, eyes: float) -> tuple[Squares, Squares]:  # noqa: PLR0913
-        count, (height, width) = groups + singles, shelf.frames.shape[-2:]
+        count = groups + singles
 
         def rand(*shape: int) -> torch.Tensor:
             return torch.rand(count, *shape, generator=self.generator, device=self.device)
@@ -161,8 +163,7 @@ class Pool:
         boxes = torch.stack((shelf.mouths[clip], shelf.eyes[clip]), 1)  # [n, 2, P, 4, 4]
         chosen = shelf.mouths[clip, person].mean(1)  # [n, 4]
         middle = (chosen[:, :2] + chosen[:, 2:]) / 2
-        room = torch.tensor([width - SIDE, height - SIDE], device=self.device)
-        corner = (middle - MARGIN - (SIDE - 2 * MARGIN) * rand(2)).round().clamp(min=0).minimum(room).long()
+        corner = (middle - MARGIN - (SIDE - 2 * MARGIN) * rand(2)).round().clamp(min=0).minimum(shelf.room).long()
         x, y = (corner[:, i, None] + torch.arange(SIDE, device=self.device) for i in (0, 1))  # [n, SIDE]
         cut = shelf.frames[clip[:, None, None], :, :, y[:, :, None], x[:, None, :]]  # [n, SIDE, SIDE, 4, 3]
         cut = cut.permute(0, 3, 4, 1, 2)
@@ -171,7 +172,7 @@ class Pool:
         inside = (((y >= y0) & (y < y1))[..., None] & ((x >= x0) & (x < x1))[..., None, :]).any(
             2
         )  # [n, 2, 4, SIDE, SIDE]
-        weights = 1 + torch.maximum((mouth - 1) * inside[:, 0], (eyes - 1) * inside[:, 1])[:, :, None]
+        weights = 1.0 + torch.maximum((mouth - 1) * inside[:, 0], (eyes - 1) * inside[:, 1])[:, :, None]
         frame = (rand()[groups:] * GROUP).long()
         lone = torch.arange(groups, count, device=self.device)
         return (
