@@ -6,7 +6,7 @@ dark comes near. Shapes: B scenes, P people, T times, H x W pixels; a number for
 [B, T or 1, 1, W], a colour [B, T or 1, 3, 1, W].
 """
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import torch
 
@@ -22,6 +22,8 @@ from .looks import (
     MOUTH_OPEN,
     MOUTH_SPREAD,
     MOUTH_Y,
+    PUFF_Y,
+    Looks,
 )
 from .motion import camera_at
 from .scene import batch_times, pose_at
@@ -42,15 +44,15 @@ def draw(scene, times, opening, width, energy=None, scale=1):
     """
     times = batch_times(scene, times)
     x, y, zoom = _world(scene, times, scale)
-    person = _columns(scene, times, x, opening, width, energy)
+    looks, state = _columns(scene, times, x, opening, width, energy)
+    at = _place(scene.unit, state, x, y)
     sharp = scale * zoom / _EDGE
     picture = _draw_background(scene.background, x, y, sharp, scene.size)
-    spot = _place(scene, person, x, y)
-    sharp = sharp * person.face
-    picture = _draw_body(picture, person, spot, sharp)
-    picture = _draw_head(picture, person, spot, sharp)
-    picture = _draw_face(picture, person, spot, sharp)
-    return _draw_mouth(picture, person, spot, sharp)
+    sharp = sharp * state.face
+    picture = _draw_body(picture, looks, at, sharp)
+    picture = _draw_head(picture, looks, at, sharp)
+    picture = _draw_face(picture, looks, state, at, sharp)
+    return _draw_mouth(picture, looks, state, at, sharp)
 
 
 def _world(scene, times, scale):
@@ -63,45 +65,70 @@ def _world(scene, times, scale):
 
 
 def _columns(scene, times, x, opening, width, energy):
-    """Looks, place and pose of the person to whom each column of pixels belongs, as one namespace."""
-    pose = pose_at(scene, times, energy)
-    looks = scene.looks
-    still = torch.stack((scene.x, scene.y, scene.face, *(getattr(looks, name) for name in LENGTHS)), 1)  # [B, K, P]
-    colours = torch.cat([getattr(looks, name).transpose(1, 2) for name in COLOURS], 1)  # [B, 3 K, P]
+    """Looks and state of the person to whom each column of pixels belongs, a number per column -> (Looks, _State)."""
+    pose, looks = pose_at(scene, times, energy), scene.looks
+    still = torch.cat(
+        [torch.stack([scene.x, scene.y, scene.face, *(getattr(looks, name) for name in LENGTHS)], 1)]
+        + [getattr(looks, name).transpose(1, 2) for name in COLOURS],
+        1,
+    )[:, None]  # [B, 1, K, P]
     moving = torch.stack((pose.x, pose.y, pose.turn, pose.blink, pose.brow, opening.to(x), width.to(x)), 1)
-    fixed = torch.cat((still, colours), 1)[:, None]  # [B, 1, K, P]
     moving = moving.permute(0, 3, 1, 2)  # [B, T, K, P]
     if scene.people > 1:
         strip = scene.size[1] / scene.people
         index = (x / strip).long().clamp(0, scene.people - 1)  # [B, T, 1, W]
-        fixed = fixed.expand(-1, x.shape[1], -1, -1)
-        fixed = fixed.gather(3, index.expand(-1, -1, fixed.shape[2], -1))
+        still = still.expand(-1, x.shape[1], -1, -1).gather(3, index.expand(-1, -1, still.shape[2], -1))
         moving = moving.gather(3, index.expand(-1, -1, moving.shape[2], -1))
-    names = ("x", "y", "face", *LENGTHS)
-    numbers = {name: fixed[:, :, i, None] for i, name in enumerate(names)}
-    start = len(names)
-    tints = {name: fixed[:, :, start + 3 * i : start + 3 * i + 3, None] for i, name in enumerate(COLOURS)}
-    names = ("sway_x", "sway_y", "turn", "blink", "raised", "opening", "width")
-    poses = {name: moving[:, :, i, None] for i, name in enumerate(names)}
-    return SimpleNamespace(**numbers, **tints, **poses)
+    first = 3 + len(LENGTHS)
+    lengths = {name: still[:, :, 3 + i, None] for i, name in enumerate(LENGTHS)}
+    colours = {name: still[:, :, first + 3 * i : first + 3 * i + 3, None] for i, name in enumerate(COLOURS)}
+    state = _State(*(still[:, :, i, None] for i in range(3)), *(moving[:, :, i, None] for i in range(7)))
+    return Looks(**colours, **lengths), state
 
 
-def _place(scene, p, x, y):
-    """Where a pixel lies on its person, in face units: on the body, on the head and on the face before it."""
-    unit = scene.unit
-    away_x, away_y = (x - p.x) / p.face, (y - p.y) / p.face
-    sway_x, sway_y = p.sway_x * unit / p.face, p.sway_y * unit / p.face
-    cos, sin = torch.cos(p.turn), torch.sin(p.turn)
+@dataclass(frozen=True)
+class _State:
+    """Where a person is, and the pose: a number for each column of pixels."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    face: torch.Tensor
+    sway_x: torch.Tensor
+    sway_y: torch.Tensor
+    turn: torch.Tensor
+    blink: torch.Tensor
+    brow: torch.Tensor
+    opening: torch.Tensor
+    width: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where each pixel lies on its person, in face units [B, T, H, W] (or what broadcasts to it)."""
+
+    face_x: torch.Tensor
+    face_y: torch.Tensor
+    head_x: torch.Tensor
+    head_y: torch.Tensor
+    neck_x: torch.Tensor
+    body_x: torch.Tensor
+    body_y: torch.Tensor
+
+
+def _place(unit, state, x, y):
+    away_x, away_y = (x - state.x) / state.face, (y - state.y) / state.face
+    sway_x, sway_y = state.sway_x * unit / state.face, state.sway_y * unit / state.face
+    cos, sin = torch.cos(state.turn), torch.sin(state.turn)
     dx, dy = away_x - sway_x, away_y - sway_y
     face_x, face_y = cos * dx + sin * dy, cos * dy - sin * dx
-    return SimpleNamespace(
+    return _Place(
         face_x=face_x,
         face_y=face_y,
         head_x=face_x + _LAG * sway_x,
         head_y=face_y + _LAG * sway_y,
+        neck_x=away_x - 0.6 * sway_x,
         body_x=away_x - _BODY * sway_x,
         body_y=away_y,
-        neck_x=away_x - 0.6 * sway_x,
     )
 
 
@@ -120,15 +147,14 @@ def _draw_background(b, x, y, sharp, size):
 def _draw_body(picture, p, at, sharp):
     top = FACE_Y + 5
     behind = at.head_y.clamp(max=0) + (at.head_y - p.locks + 14).clamp(min=0)
-    locks = torch.maximum(_box(at.head_x.abs() - 31, behind, 7, 14, 7), p.locks * 0 - 9)
-    locks = torch.where(p.locks > 0, locks, 99.0)
+    locks = torch.where(p.locks > 0, _box(at.head_x.abs() - 31, behind, 7, 14, 7), 99.0)
     shoulders = _box(at.body_x, at.body_y - top - 400, p.shoulder, 400, 20)
     stripe = torch.maximum(shoulders, (at.body_y - top - 19).abs() - p.stripe)
     lapel = torch.maximum(shoulders, (at.body_x.abs() - 12 + 0.55 * (at.body_y - top)) * 0.85)
     lapel = torch.where(p.lapel > 0, lapel, 99.0)
-    picture = _paint(picture, _ellipse(at.head_x, at.head_y + FACE_Y + 6, p.bun, p.bun), sharp, p.hair)
-    wave = p.curl * torch.cos(13 * torch.atan2(at.head_x, -at.head_y - 12))
-    puff = torch.sqrt(at.head_x.square() + (at.head_y + 12).square() + 1e-4) - p.puff - wave
+    picture = _paint(picture, _ellipse(at.head_x.abs() - p.bun_x, at.head_y - p.bun_y, p.bun, p.bun), sharp, p.hair)
+    wave = p.curl * torch.cos(13 * torch.atan2(at.head_x, PUFF_Y - at.head_y))
+    puff = torch.sqrt(at.head_x.square() + (at.head_y - PUFF_Y).square() + 1e-4) - p.puff - wave
     picture = _paint(picture, puff, sharp, p.hair)
     picture = _paint(picture, shoulders, sharp, p.cloth)
     picture = _paint(picture, stripe, sharp, p.trim)
@@ -148,39 +174,40 @@ def _draw_head(picture, p, at, sharp):
     picture = _paint(picture, ear + 2.4, sharp, p.shade)
     ring = _ellipse(side - p.face_x - 1, at.head_y - 12, p.earring, p.earring)
     picture = _paint(picture, ring, sharp, _colour(p, GOLD))
-    head = _box(at.head_x, at.head_y, p.face_x, FACE_Y, p.jaw)
+    head = _box(at.head_x, at.head_y, p.face_x, FACE_Y, torch.where(at.head_y < 0, p.face_x - 1, p.jaw))
     picture = _paint(picture, head, sharp, p.skin)
     opening = _ellipse(at.head_x - 12 * p.lean, at.head_y - 8 + p.lean * at.head_x, p.face_x - 2.5, 8 - p.line)
     hair = torch.maximum(torch.maximum(head - p.cap, -opening), at.head_y + 3)
     return _paint(picture, hair, sharp, p.hair)
 
 
-def _draw_face(picture, p, at, sharp):
+def _draw_face(picture, p, state, at, sharp):
     x, y = at.face_x, at.face_y
     side, eye_y = x.abs(), y - EYE_Y
     eye_x = side - EYE_X
-    lid = 1 - p.blink
+    lid = 1 - state.blink
     picture = _paint(picture, _ellipse(side - 20, y - 8, 6.5, 4.5), sharp * 0.4, p.blush)
     picture = _paint(picture, _ellipse(x, y - 3.5, p.nose, 3.6), sharp, p.shade)
-    brow = _bar(eye_x + 0.3, eye_y + 11.5 + p.raised + p.brow_tilt * eye_x, 5.0, p.brow_size)
+    brow = _bar(eye_x + 0.3, eye_y + 11.5 + state.brow + p.brow_tilt * eye_x, 5.0, p.brow_size)
     picture = _paint(picture, brow, sharp, p.brow)
-    lashes = _ellipse(eye_x, eye_y + 0.6 * lid - 1.5 * p.blink, p.eye + 1.2, (p.eye + 0.4) * lid + 1.1)
-    white = _ellipse(eye_x, eye_y, p.eye, (p.eye - 0.6) * lid) + 9 * (lid < 0.1)
+    lashes = _ellipse(eye_x - 0.3, eye_y + 1.1 * lid - 1.5 * state.blink, p.eye + 1.1, (p.eye - 0.6) * lid + 1.0)
+    white = _ellipse(eye_x, eye_y, p.eye, (p.eye - 0.8) * lid) + 9 * (lid < 0.1)
     picture = _paint(picture, lashes, sharp, _colour(p, LASHES))
     picture = _paint(picture, white, sharp, _colour(p, WHITE))
-    picture = _paint(picture, torch.maximum(white, _ellipse(eye_x, eye_y, 3.7, 3.7)), sharp, p.iris)
-    picture = _paint(picture, torch.maximum(white, _ellipse(eye_x, eye_y, 2.0, 2.0)), sharp, _colour(p, LASHES))
-    glint = torch.maximum(white, _ellipse(side - EYE_X - 1.3 * torch.sign(x), eye_y + 1.6, 1.2, 1.2))
-    picture = _paint(picture, glint, sharp, _colour(p, WHITE))
+    ball = torch.sqrt(eye_x.square() + (eye_y + 0.3).square() + 1e-4)
+    picture = _paint(picture, torch.maximum(white, ball - 4.0), sharp, p.iris)
+    picture = _paint(picture, torch.maximum(white, ball - 2.3), sharp, _colour(p, LASHES))
+    glint = _ellipse(side - EYE_X - 1.3 * torch.sign(x), eye_y + 1.8, 1.2, 1.2)
+    picture = _paint(picture, torch.maximum(white, glint), sharp, _colour(p, WHITE))
     lens = _box(eye_x, eye_y, 9, 8.5, p.lens)
     bar = torch.maximum((eye_y + 1.5).abs() - 1, torch.maximum(-lens, side - p.face_x))
     return _paint(picture, torch.minimum(lens.abs() - 1, bar) + 99 * (1 - p.glasses), sharp, p.frame)
 
 
-def _draw_mouth(picture, p, at, sharp):
+def _draw_mouth(picture, p, state, at, sharp):
     x = at.face_x
-    y = at.face_y - MOUTH_Y - MOUTH_DROP * p.opening + p.smile * (x.square() - 40)
-    half_x, half_y = MOUTH_NARROW + MOUTH_SPREAD * p.width, MOUTH_OPEN * p.opening
+    y = at.face_y - MOUTH_Y - MOUTH_DROP * state.opening + p.smile * (x.square() - 30)
+    half_x, half_y = MOUTH_NARROW + MOUTH_SPREAD * state.width, MOUTH_OPEN * state.opening
     upper = (0.5 - y).clamp(0, 1)[:, :, None]
     lips = torch.lerp(p.lips * 1.04, p.lips * 0.92, upper)
     picture = _paint(picture, _ellipse(x, y, half_x + LIPS, half_y + LIPS), sharp, lips)

@@ -16,6 +16,7 @@ MOUTH_NARROW, MOUTH_SPREAD, MOUTH_OPEN = 5.0, 7.0, 9.0  # interior: half width 5
 LIPS = 2.5  # lips around the interior
 EYE_X, EYE_Y = 12.5, -8.0
 FACE_Y = 42.0  # half height of the face
+PUFF_Y = -12.0  # middle of a round head of hair
 NONE = -99.0  # a radius or length that draws nothing
 REACH = 40.0  # no hair reaches further from the middle of the face, sideways
 
@@ -38,16 +39,18 @@ _DARK_SKIN_LIPS, _LIGHT_SKIN_LIPS = (0.69, 0.21, 0.23), (0.83, 0.27, 0.31)
 
 # Hair styles: cap = how far hair stands above the head, line = height of the hairline, lean = its slope,
 # locks = lower end of hair hanging beside the face, puff = radius of a round head of hair, curl = its waves,
-# bun = its radius.
-_STYLE_FIELDS = ("cap", "line", "lean", "locks", "puff", "curl", "bun")
+# bun = radius of one at bun_x, bun_y (and another one mirrored).
+_STYLE_FIELDS = ("cap", "line", "lean", "locks", "puff", "curl", "bun", "bun_x", "bun_y")
 _STYLES = (
-    (3.0, -25.0, 0.00, NONE, NONE, 0.0, NONE),  # short
-    (5.0, -22.0, 0.30, NONE, NONE, 0.0, NONE),  # parted to one side
-    (4.0, -24.0, 0.00, 52.0, NONE, 0.0, NONE),  # long
-    (4.0, -23.0, 0.25, 26.0, NONE, 0.0, NONE),  # to the chin
-    (2.5, -26.0, 0.00, NONE, NONE, 0.0, 10.0),  # bun
-    (4.0, -25.0, 0.00, NONE, 37.0, 2.2, NONE),  # curls
-    (NONE, -25.0, 0.00, NONE, NONE, 0.0, NONE),  # bald
+    (3.0, -25.0, 0.00, NONE, NONE, 0.0, NONE, 0.0, 0.0),  # short
+    (5.0, -24.0, 0.20, NONE, NONE, 0.0, NONE, 0.0, 0.0),  # parted to one side
+    (4.0, -24.0, 0.00, 52.0, NONE, 0.0, NONE, 0.0, 0.0),  # long
+    (4.0, -24.0, 0.18, 26.0, NONE, 0.0, NONE, 0.0, 0.0),  # to the chin
+    (2.5, -26.0, 0.00, NONE, NONE, 0.0, 10.0, 0.0, -47.0),  # bun
+    (3.0, -25.0, 0.15, NONE, NONE, 0.0, 10.0, 24.0, -38.0),  # two buns
+    (3.0, -26.0, 0.00, NONE, NONE, 0.0, 14.0, 9.0, -38.0),  # tuft
+    (4.0, -25.0, 0.00, NONE, 37.0, 2.2, NONE, 0.0, 0.0),  # curls
+    (NONE, -25.0, 0.00, NONE, NONE, 0.0, NONE, 0.0, 0.0),  # bald
 )
 
 
@@ -88,6 +91,12 @@ class Looks:
     puff: torch.Tensor
     curl: torch.Tensor
     bun: torch.Tensor
+    bun_x: torch.Tensor
+    bun_y: torch.Tensor
+
+    def crown(self):
+        """How far hair stands above the middle of the face [B, P]."""
+        return torch.maximum(self.bun - self.bun_y, self.puff + self.curl - PUFF_Y)
 
 
 COLOURS = tuple(f.name for f in fields(Looks))[:10]
@@ -136,13 +145,13 @@ def sample_looks(batch, people, generator):
         cloth=pick(_CLOTHES, 0.04),
         trim=pick(_CLOTHES, 0.04),
         face_x=uniform(30.0, 33.0),
-        jaw=uniform(22.0, 27.0),
+        jaw=uniform(24.0, 29.0),
         ear=uniform(4.5, 6.5),
-        eye=uniform(5.2, 6.4),
+        eye=uniform(5.2, 6.2),
         nose=uniform(2.4, 3.6),
         brow_size=uniform(1.1, 1.9),
-        brow_tilt=uniform(-0.12, 0.2),
-        smile=uniform(0.0, 0.012),
+        brow_tilt=uniform(-0.2, 0.06),
+        smile=uniform(0.004, 0.018),
         glasses=chance(0.3),
         lens=uniform(4.0, 8.5),
         earring=torch.where(chance(0.2) > 0, 2.3, NONE),

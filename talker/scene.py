@@ -146,7 +146,8 @@ def person_boxes(scene, times=None):
     strip = scene.size[1] / scene.people
     left = strip * torch.arange(scene.people, device=scene.x.device)
     half = torch.maximum(scene.looks.shoulder, torch.full_like(scene.x, REACH)) * scene.face + SWAY_MOST[0] * scene.unit
-    top = scene.y - (FACE_Y + 8) * scene.face - SWAY_MOST[1] * scene.unit
+    crown = torch.maximum(scene.looks.crown() + 1, torch.full_like(scene.x, FACE_Y + 6))
+    top = scene.y - crown * scene.face - SWAY_MOST[1] * scene.unit
     bottom = torch.full_like(top, 2.0 * scene.size[0])  # the body goes on below the frame
     left, right = torch.maximum(scene.x - half, left), torch.minimum(scene.x + half, left + strip)
     return _static(scene, torch.stack((left, top, right, bottom), -1), times)
@@ -196,12 +197,14 @@ def _sample_background(batch, size, generator):
     colour = torch.where(uniform(0, 1, _SHAPES, 1) < 0.5, colour, torch.lerp(top[:, None], colour, 0.5) * 0.88)
     half_height = height * uniform(0.08, 0.3, _SHAPES)
     half_width = half_height * uniform(0.7, 1.5, _SHAPES)
+    # Steps of the golden section spread few shapes as well as many: some always show beside the people.
+    across = (uniform(0, 1, 1) + 0.618 * torch.arange(_SHAPES)) % 1
     shown = torch.arange(_SHAPES) < torch.randint(2, _SHAPES + 1, (batch, 1), generator=generator)
     return Background(
         top=top,
         bottom=bottom,
-        x=width * uniform(-0.1, 1.1, _SHAPES),
-        y=height * uniform(-0.05, 1.05, _SHAPES),
+        x=width * (1.1 * across - 0.05),
+        y=height * uniform(0, 0.9, _SHAPES),
         half_width=torch.where(shown, half_width, -1e4),
         half_height=half_height,
         radius=torch.minimum(half_width, half_height) * uniform(0.3, 1.0, _SHAPES),
