@@ -13,9 +13,9 @@ import torch
 from torch.nn.functional import conv1d, pad
 
 SAMPLES = 640  # of a frame: 16 kHz at 25 frames a second
-FLOOR, RANGE = -40.0, 20.0  # dB of full scale at which the mouth opens, and from there to wide open
+FLOOR, RANGE = -39.0, 21.0  # dB of full scale at which the mouth opens, and from there to wide open
 VOICE = (150.0, 4000.0)  # Hz that the loudness is taken over: rumble and the hiss of an "s" open no mouth
-EXPONENT = 1.6
+EXPONENT = 1.5
 SHUT = 0.06  # smaller openings are none
 VOWELS = (700.0, 3000.0)  # Hz that the centroid is taken over: where "oo" and "ee" differ, whoever speaks
 LOW, HIGH = 1150.0, 2250.0  # Hz: centroids of the narrowest and the widest mouth
@@ -56,7 +56,7 @@ def mouth(level: torch.Tensor, centroid: torch.Tensor) -> tuple[torch.Tensor, to
     # Weighted by the opening: what is heard around a shut mouth says nothing about the lips.
     weight = _smooth(raw, LIPS, "constant")
     width = _smooth(raw * ((centroid - LOW) / (HIGH - LOW)).clamp(0, 1), LIPS, "constant") / weight.clamp(min=1e-6)
-    return opening, _held(width, opening > 0)
+    return opening, _smooth(_held(width, opening > 0), JAW)  # a new word has its lips ready, without a jump
 
 
 def energy_of(opening: torch.Tensor) -> torch.Tensor:

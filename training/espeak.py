@@ -62,6 +62,11 @@ def say(voice: Voice, text: str) -> np.ndarray:
     return _trimmed(resample_poly(wave, RATE, rate).astype(np.float32))
 
 
+def is_fresh() -> bool:
+    """Whether nothing was said in this process yet."""
+    return _espeak.cache_info().currsize == 0
+
+
 @cache
 def _espeak() -> tuple[ctypes.CDLL, int, list[np.ndarray]]:
     """The library, its sample rate, and the list that its sound arrives in; one per process."""

@@ -28,7 +28,7 @@ from infinitetalk.sound import MemorySound
 from talker.truth import SAMPLES, measures, mouth
 
 from .acoustics import recorded
-from .espeak import RATE, TEST_VARIANTS, TRAIN_VARIANTS, Voice, say
+from .espeak import RATE, TEST_VARIANTS, TRAIN_VARIANTS, Voice, is_fresh, say
 from .noises import any_sound, noise
 from .sentences import languages, sentence
 
@@ -109,9 +109,11 @@ class Corpus:
 def make_corpus(seconds: float, seed: int = 0, split: str = "train", workers: int = 16) -> Corpus:
     """At least `seconds` of speech; the last piece is as long as any.
 
-    workers: processes at a time; the result does not depend on it. Every piece has a process of its own, because the
-    voices remember what they said before.
+    workers: processes at a time; the result does not depend on it. Every piece has a process of its own, a copy of this
+    one, because the voices remember what they said before. Raises RuntimeError where this one has spoken already.
     """
+    if not is_fresh():
+        raise RuntimeError("A voice has spoken in this process, so the corpus would not be the one of its seed.")
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     lengths = []
     while sum(lengths) < seconds:

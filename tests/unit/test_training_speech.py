@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 from functools import partial
 
 import pytest
@@ -25,6 +26,13 @@ from training.train_wav2vec import encode_batch, load_encoder, main, new_encoder
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
     return make_corpus(100, seed=7, workers=2)
+
+
+@pytest.fixture(scope="module")
+def speaker(corpus):
+    """`say` in a process of its own; here it would spoil later corpora."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        yield partial(pool.apply, say)
 
 
 def sound(wave: torch.Tensor) -> MemorySound:
@@ -89,20 +97,26 @@ def test_the_splits_share_no_voice_and_no_words():
 
 
 @pytest.mark.parametrize("language", sorted(TRAIN | TEST))
-def test_every_language_is_spoken(language):
-    wave = say(Voice(language, "m3", 160, 50, 50), (TRAIN | TEST)[language][0].split("|")[0])
+def test_every_language_is_spoken(language, speaker):
+    wave = speaker((Voice(language, "m3", 160, 50, 50), (TRAIN | TEST)[language][0].split("|")[0]))
     assert wave.dtype.name == "float32" and 0.4 * 16_000 < len(wave) < 8 * 16_000
     assert 0.02 < abs(wave).max() <= 1.01
 
 
 @pytest.mark.parametrize("variant", [*TRAIN_VARIANTS, *TEST_VARIANTS])
-def test_every_variant_speaks(variant):
-    assert len(say(Voice("en", variant, 200, 50, 50), "Good morning!")) > 0.3 * 16_000
+def test_every_variant_speaks(variant, speaker):
+    assert len(speaker((Voice("en", variant, 200, 50, 50), "Good morning!"))) > 0.3 * 16_000
 
 
-def test_an_unknown_voice_is_refused():
+def test_an_unknown_voice_is_refused(speaker):
     with pytest.raises(ValueError, match="no voice xx"):
-        say(Voice("xx", "m3", 160, 50, 50), "a")
+        speaker((Voice("xx", "m3", 160, 50, 50), "a"))
+
+
+def test_a_corpus_is_not_made_where_somebody_has_spoken(corpus, monkeypatch):
+    monkeypatch.setattr("training.speech.is_fresh", lambda: False)
+    with pytest.raises(RuntimeError, match="has spoken"):
+        make_corpus(20)
 
 
 def test_the_loudness_of_many_excerpts_is_the_products(corpus):
