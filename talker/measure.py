@@ -45,7 +45,10 @@ def mouth(frames: np.ndarray, box: np.ndarray) -> Mouth:
 
 
 def crop(frames: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut [T, H, W, 3] to a box [4] or [T, 4] -> (the parts [T, h, w, 3], what of them is in box and picture [T, h, w])."""
+    """Cut [T, H, W, 3] to a box [4] or [T, 4].
+
+    -> (the parts [T, h, w, 3], what of them is within box and picture, bool [T, h, w]).
+    """
     frames = np.asarray(frames)
     count, height, width = frames.shape[:3]
     box = np.broadcast_to(np.asarray(box, dtype=np.float64), (count, 4))
@@ -58,6 +61,24 @@ def crop(frames: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inside = ((y >= 0) & (y < high[:, 1:]))[:, :, None] & ((x >= 0) & (x < high[:, :1]))[:, None]
     x, y = x.clip(0, width - 1), y.clip(0, height - 1)
     return frames[np.arange(count)[:, None, None], y[:, :, None], x[:, None]], inside
+
+
+def outside(boxes: np.ndarray, shape: tuple[int, ...], margin: float = 0) -> np.ndarray:
+    """bool [1 or T, H, W]: what is in none of the boxes [P, 4] or [P, T, 4]."""
+    y, x = np.mgrid[: shape[1], : shape[2]] + 0.5
+    free = np.ones((1, *shape[1:3]), dtype=bool)
+    for box in np.asarray(boxes, dtype=float).reshape(len(boxes), -1, 4):
+        x0, y0, x1, y1 = box.T[:, :, None, None]
+        free = free & ~((x > x0 - margin) & (x < x1 + margin) & (y > y0 - margin) & (y < y1 + margin))
+    return free
+
+
+def head_box(mouth_box: np.ndarray, person_box: np.ndarray) -> np.ndarray:
+    """Where a head is, [4], hair included: the chin is as far below the mouth as a third of what is above it."""
+    x = (mouth_box[0] + mouth_box[2]) / 2
+    y = (mouth_box[1] + mouth_box[3]) / 2
+    above = y - person_box[1]
+    return np.array([x - above / 2, person_box[1], x + above / 2, y + 0.37 * above])
 
 
 def _opening(light: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def score(mouth: Mouth, opening: np.ndarray, width: np.ndarray, unit: float = 1.
 
 
 def correlation(measured: np.ndarray, truth: np.ndarray) -> float:
-    """Pearson's r of two curves [n]. 0 if only the measured one is flat, as it missed everything; nan if the truth is."""
+    """Pearson's r of two curves [n]. 0 if only the measured one is flat, as it follows nothing; nan if the truth is."""
     return float(correlations(np.asarray(measured)[None], np.asarray(truth)[None])[0, 0])
 
 
