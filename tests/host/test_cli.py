@@ -116,14 +116,14 @@ with av.open(video) as v, av.open(sound) as s, av.open(out, "w") as target:
 
 def test_two_persons_one_after_the_other_in_their_boxes(server, folder, capsys):
     """The boxes count rows with x, as the reference does: the first person is left, not above."""
-    boxes = {"person1": [0, 0, 512, 480], "person2": [0, 540, 512, 1024]}
+    boxes = {"person1": [0, 0, 512, 376], "person2": [0, 392, 512, 768]}
     arguments = job(folder, "two_faces.png", "a.wav", "b.wav", audio_type="add", bbox=boxes)
     arguments += ["--server", server.url, *FILES, *SMALL, *QUICK, "--mode", "streaming", "--save_file", "two"]
     assert main(arguments) == 0, capsys.readouterr().err
     assert len(read_video(folder / "two.mp4")[0]) == 24 + 15
     prompt = last_prompt(server)
     found = [entry["inputs"]["box"] for entry in prompt.values() if entry["class_type"] == "InfiniteTalkSpeaker"]
-    assert found == ["0, 0, 480, 512", "540, 0, 484, 512"]
+    assert found == ["0, 0, 376, 512", "392, 0, 376, 512"]
     assert main([*arguments, "--max_frame_num", "30"]) == 0  # the second has 6 frames left
     assert len(read_video(folder / "two.mp4")[0]) == 30
 
