@@ -43,9 +43,9 @@ _DARK_SKIN_LIPS, _LIGHT_SKIN_LIPS = (0.69, 0.21, 0.23), (0.83, 0.27, 0.31)
 _STYLE_FIELDS = ("cap", "line", "lean", "locks", "puff", "curl", "bun", "bun_x", "bun_y")
 _STYLES = (
     (3.0, -25.0, 0.00, NONE, NONE, 0.0, NONE, 0.0, 0.0),  # short
-    (5.0, -24.0, 0.20, NONE, NONE, 0.0, NONE, 0.0, 0.0),  # parted to one side
+    (5.0, -27.0, 0.17, NONE, NONE, 0.0, NONE, 0.0, 0.0),  # parted to one side
     (4.0, -24.0, 0.00, 52.0, NONE, 0.0, NONE, 0.0, 0.0),  # long
-    (4.0, -24.0, 0.18, 26.0, NONE, 0.0, NONE, 0.0, 0.0),  # to the chin
+    (4.0, -26.0, 0.15, 26.0, NONE, 0.0, NONE, 0.0, 0.0),  # to the chin
     (2.5, -26.0, 0.00, NONE, NONE, 0.0, 10.0, 0.0, -47.0),  # bun
     (3.0, -25.0, 0.15, NONE, NONE, 0.0, 10.0, 24.0, -38.0),  # two buns
     (3.0, -26.0, 0.00, NONE, NONE, 0.0, 14.0, 9.0, -38.0),  # tuft

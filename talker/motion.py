@@ -82,7 +82,7 @@ def sample_camera(camera, generator):
     )
 
 
-def pose_at(motion, times, energy=None):
+def poses_of(motion, times, energy=None):
     """Poses at `times` [B, T] seconds; `energy` [B, P, T] in 0..1 (smoothed loudness): nods and raised brows."""
     t = times[:, None, None, None]  # [B, 1, 1, 1, T]
     waves = torch.sin(motion.rate[..., None] * t + motion.phase[..., None])

@@ -20,8 +20,7 @@ from .looks import (
     Looks,
     sample_looks,
 )
-from .motion import NOD, SWAY_MOST, Camera, Motion, camera_at, sample_camera, sample_motion
-from .motion import pose_at as _pose_at
+from .motion import NOD, SWAY_MOST, Camera, Motion, camera_at, poses_of, sample_camera, sample_motion
 
 _SHAPES = 5
 _PERSON_WIDTH = 96.0  # units a person needs
@@ -112,7 +111,7 @@ def sample_scenes(batch, people=1, size=(128, 128), seed=0, camera=None, device=
 
 def pose_at(scene, times, energy=None):
     """Poses [B, P, T] at `times`; `energy` [B, P, T] in 0..1 is the smoothed loudness of each person's speech."""
-    return _pose_at(scene.motion, batch_times(scene, times), energy)
+    return poses_of(scene.motion, batch_times(scene, times), energy)
 
 
 def mouth_boxes(scene, times, energy=None):
