@@ -7,6 +7,8 @@ that dense optical flow (tried: Farneback 2003) loses in their flat insides. Nee
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -27,7 +29,7 @@ def camera_motion(frames: np.ndarray, boxes: np.ndarray = ()) -> np.ndarray:
     frames = np.asarray(frames)
     if len(frames) <= APART:
         raise ValueError(f"A camera's motion cannot be seen in {len(frames)} frames.\nGive {APART + 1} or more.")
-    side = int(np.ceil(min(frames.shape[1:3]) / SMALL))
+    side = math.ceil(min(frames.shape[1:3]) / SMALL)
     height, width = (size // side for size in frames.shape[1:3])
     small = [cv2.resize(np.asarray(frame) @ LUMA, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
     small = np.stack([cv2.GaussianBlur(frame, (0, 0), BLUR) for frame in small])
@@ -52,7 +54,7 @@ def flow_correlation(frames: np.ndarray, source: np.ndarray, boxes: np.ndarray =
     """
     count = min(len(frames), len(source))
     corners = np.array([(-1, -1), (1, -1), (-1, 1), (1, 1)]) * np.array(frames.shape[2:0:-1]) / 2
-    own, other = (
+    own, other = (  # [T - 5, 4, 2]
         motion[:, None, :2] + motion[:, None, 2:] * corners
         for motion in (camera_motion(each[:count], boxes) for each in (frames, source))
     )

@@ -67,8 +67,8 @@ def outside(boxes: np.ndarray, shape: tuple[int, ...], margin: float = 0) -> np.
     """bool [1 or T, H, W]: what is in none of the boxes [P, 4] or [P, T, 4]."""
     y, x = np.mgrid[: shape[1], : shape[2]] + 0.5
     free = np.ones((1, *shape[1:3]), dtype=bool)
-    for box in np.asarray(boxes, dtype=float).reshape(len(boxes), -1, 4):
-        x0, y0, x1, y1 = box.T[:, :, None, None]
+    for box in boxes:
+        x0, y0, x1, y1 = np.atleast_2d(box).T[:, :, None, None]
         free = free & ~((x > x0 - margin) & (x < x1 + margin) & (y > y0 - margin) & (y < y1 + margin))
     return free
 
