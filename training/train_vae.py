@@ -1,8 +1,9 @@
 """Train the VAE: python -m training.train_vae --out DIR (torchrun --nproc_per_node=2 -m ... for several GPUs).
 
-Writes DIR/vae.safetensors (the host's layout, float16) and DIR/vae_state.safetensors (to --resume from), now and then
-and at the end. Loss: squares and absolute differences of the pixels, more for mouths and eyes; squares of the error's
-changes from frame to frame (absolute values would reward a still picture); a little Kullback-Leibler divergence.
+Writes DIR/vae.safetensors (the host's layout, float16), DIR/vae_state.safetensors (to --resume from) and DIR/vae.png
+(unseen frames above what becomes of them), now and then and at the end.
+Loss: squares and absolute differences of the pixels, more for mouths and eyes; squares of the error's changes from frame
+to frame (absolute values would reward a still picture); a little Kullback-Leibler divergence.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from training.checkpoint import Ema, Progress, Workers
 from training.vae import GROUP, Vae
 from training.vae_clips import KINDS, Kind, Pool
 from training.vae_export import to_host
-from training.vae_score import score, take_statistics
+from training.vae_score import draw_strip, score, take_statistics
 
 WARM, EMA = 200, 0.999
 SQUARES, ABSOLUTE, MOTION, KL = 5.0, 0.5, 5.0, 1e-3
 MOUTH, EYES = 5.0, 2.5
-REFRESH = 20  # steps between two chunks of new clips
+REFRESH = 50  # steps between two chunks of new clips
 RESERVE = 20  # seconds kept for the end: statistics, export, last score
-EXPORT, STATE = "vae.safetensors", "vae_state.safetensors"
+EXPORT, STATE, STRIP = "vae.safetensors", "vae_state.safetensors", "vae.png"
 
 
 def losses(vae: Vae, pictures: torch.Tensor, weights: torch.Tensor, singles: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,6 +136,7 @@ class Training:
         with self.ema.used_by(self.vae):
             take_statistics(self.vae, pool.shelves[0].frames[:512])
             file = to_host(self.vae)
+            draw_strip(self.vae, self.args.out / STRIP, self.workers.device)
         self.vae.latent_mean.zero_()
         self.vae.latent_std.fill_(1)
         notes = {"format": "pt", "trained": f"step {facts['step']}, seed {self.args.seed}"}
@@ -163,6 +165,10 @@ def main() -> None:
             pool.refresh()
         if progress.since == 1 or progress.step % args.print_every == 0:
             absolute, squares, motion, divergence = torch.stack(parts).mean(0).tolist()
+            if not math.isfinite(absolute):
+                raise FloatingPointError(
+                    f"The loss is {absolute} at step {progress.step}.\nResume with a lower --rate."
+                )
             say(f"step {progress.step}", f"{1000 * (time.monotonic() - since) / len(parts):.1f} ms",
                 f"weighted {absolute:.4f}", f"psnr {10 * math.log10(4 / squares):.2f}",
                 f"motion {motion:.5f}", f"divergence {divergence:.3f}")  # fmt: skip

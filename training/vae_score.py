@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from talker.draw import draw
 from talker.measure import Mouth, mouth
@@ -95,6 +97,19 @@ def score(vae: Vae, seed: int, device: torch.device, clips: int = 4, kind: Kind 
         "flutter": rows[FLUTTERS][:, 0].mean(), "width": speech[:, 2].mean(),
         "psnr": psnr(error), "first": psnr(error[:, 0]), "last": psnr(error[:, -FRAMES // 4 :]),
     }  # fmt: skip
+
+
+@torch.no_grad()
+def draw_strip(vae: Vae, path: Path, device: torch.device, frames: int = 9) -> None:
+    """A PNG of two unseen clips with fluttering mouths, of one and of three people: truth above what comes back."""
+    rows = []
+    for kind in (KINDS[0], KINDS[-1]):
+        _, x = unseen(kind, 1, 7, device, FLUTTERS)
+        x = x[:, :frames]
+        for pictures in (x[0], there_and_back(vae, x)[0]):
+            rows.append(_frames(pictures[: frames * 128 // kind.size[1]]).transpose(1, 0, 2, 3).reshape(128, -1, 3))
+    width = min(row.shape[1] for row in rows)
+    Image.fromarray(np.concatenate([row[:, :width] for row in rows])).save(path)
 
 
 @contextlib.contextmanager
