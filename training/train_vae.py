@@ -2,8 +2,8 @@
 
 Writes DIR/vae.safetensors (the host's layout, float16), DIR/vae_state.safetensors (to --resume from) and DIR/vae.png
 (unseen frames above what becomes of them), now and then and at the end.
-Loss: squares and absolute differences of the pixels, more for mouths and eyes; squares of the error's changes from frame
-to frame (absolute values would reward a still picture); a little Kullback-Leibler divergence.
+Loss: squares and absolute differences of the pixels, more for mouths and eyes; squares of the error's changes from
+frame to frame (absolute values would reward a still picture); a little Kullback-Leibler divergence.
 """
 
 from __future__ import annotations
