@@ -90,7 +90,8 @@ def test_a_face_that_is_gone_is_infinitely_far(same, boxes):
 def test_the_trend_is_that_of_the_ends():
     assert trend(np.r_[0, np.full(29, 2.0)]) == 1
     assert trend(np.r_[0, np.full(9, 2.0), np.full(10, 99.0), np.full(10, 3.0)]) == 1.5
-    with pytest.raises(ValueError, match="20 seconds"):
+    assert trend([[0, 1, 2, 3], [0, 3, 6, 9]], seconds=2) == 2.5
+    with pytest.raises(ValueError, match="20 s or more"):
         trend(np.ones(19))
 
 
