@@ -1,6 +1,6 @@
 """The one developer entry: makes the environment and the ComfyUI under test, then runs a command in it.
 
-    python3 dev.py demo [--image F] [--audio F] [--out F.mp4] [--seconds S]
+    python3 dev.py demo [--image F] [--audio F] [--out F.mp4] [--seconds S] [--seed N]
     python3 dev.py test [pytest arguments]
     python3 dev.py host [--port N] [-- host arguments]
     python3 dev.py parity DIR
@@ -71,8 +71,14 @@ def step(title: str, command: list, remedy: str) -> None:
     command = [str(part) for part in command]
     try:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, encoding="utf-8", errors="replace",
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except OSError as error:
         raise StepFailed(f"{title}: cannot start {command[0]}: {error}", remedy) from error
@@ -248,6 +254,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     demo.add_argument("--audio", type=Path, metavar="F", help="a recording of speech")
     demo.add_argument("--out", type=Path, metavar="F.mp4", help="the video to write (default: .dev/demo.mp4)")
     demo.add_argument("--seconds", type=float, metavar="S", help="cut or repeat the speech to S seconds")
+    demo.add_argument("--seed", type=int, metavar="N", help="another seed: other movements of the head")
     add("test", "Run the tests; every other argument goes to pytest.")
     host = add("host", "Run ComfyUI with the pack, for the browser; what stands after -- goes to ComfyUI.")
     host.add_argument("--port", type=int, default=8188, metavar="N")
@@ -255,15 +262,25 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parity.add_argument("folder", type=Path, metavar="DIR")
     run = add("run", "Queue a workflow in API format, wait, and copy its outputs.")
     run.add_argument("workflow", type=Path, metavar="WORKFLOW.json")
-    run.add_argument("--set", action="append", default=[], metavar="NODE.input=value", dest="changes",
-                     help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.input=value",
+        dest="changes",
+        help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file",
+    )
     run.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where outputs are copied (default: here)")
     run.add_argument("--server", metavar="URL", help="a running ComfyUI to use instead of starting one")
     runs = add("runs", "List, show or remove the runs that are kept in an output folder.")
     runs.add_argument("action", choices=("list", "show", "remove"))
     runs.add_argument("run", nargs="?", default="", metavar="RUN", help="its folder or name, or how one of them begins")
-    runs.add_argument("--output", type=Path, metavar="DIR",
-                      help="ComfyUI's output folder (default: that of --comfyui, else of dev.py demo, run and host)")
+    runs.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="ComfyUI's output folder (default: that of --comfyui, else of dev.py demo, run and host)",
+    )
     runs.add_argument("--yes", action="store_true", help="remove without asking")
     bench = add("bench", "Run a benchmark, or list their names.")
     bench.add_argument("name", nargs="?", metavar="NAME")

@@ -162,6 +162,7 @@ def demo(comfyui: Path, options: Namespace) -> int:
         print("Starting ComfyUI ...", flush=True)
         with Server(comfyui, BASE, prepare(comfyui)) as client:
             changes = [f"LoadImage.image=@{image}", f"LoadAudio.audio=@{audio}"]
+            changes += [f"InfiniteTalkSampler.seed={options.seed}"] if options.seed is not None else []
             files = execute(client, load_workflow(DEMO_WORKFLOW), changes)
             videos = [file for file in files if file["filename"].endswith(".mp4")]
             if not videos:

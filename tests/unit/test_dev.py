@@ -15,17 +15,13 @@ import numpy as np
 import pytest
 import tomlkit
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 import dev
-from demo import commands, draw_people, small_model
+from demo import commands, small_model
 from demo.base import ASSETS, copy_tree
-from infinitetalk.buckets import resize_crop
 from infinitetalk.errors import InputError
 from infinitetalk_cli.client import failure, output_files, refusal
-from talker.measure import mouth
-from talker.scene import search_boxes
 
 # ---------------------------------------------------------------- command line
 
@@ -43,6 +39,10 @@ def test_host_arguments_follow_two_dashes_and_strangers_are_refused(capsys):
     with pytest.raises(SystemExit):
         dev.parse(["host", "--cpu"])
     assert "unknown arguments: --cpu" in capsys.readouterr().err
+
+
+def test_demo_takes_a_seed_and_leaves_the_workflows_own():
+    assert dev.parse(["demo", "--seed", "0"]).seed == 0 and dev.parse(["demo"]).seed is None
 
 
 def test_run_collects_every_set():
@@ -248,44 +248,6 @@ def test_model_files_are_linked_and_replaced_when_they_change(tmp_path):
     copy_tree(source.parent, target.parent)
     assert (target / "a").read_text() == "a of another version" and (target / "own").read_text() == "kept"
     assert (target / "b").stat() == before and not list(target.glob("*.part"))
-
-
-# ---------------------------------------------------------------- sample files
-
-
-@pytest.mark.parametrize("people", draw_people.PICTURES)
-def test_sample_pictures_are_what_their_script_draws(tmp_path, people):
-    """So their people lie in the boxes that it tells, whatever has changed in the drawing since."""
-    kept = Image.open(ASSETS / draw_people.PICTURES[people])
-    drawn = Image.open(draw_people.draw_picture(people, tmp_path / "drawn.png"))
-    assert kept.mode == "RGB" and kept.size == drawn.size
-    assert np.abs(np.asarray(kept).astype(int) - np.asarray(drawn)).max() <= 3, "run python -m demo.draw_people"
-    inside = [(0 <= left < right <= kept.width, 0 <= top < low <= kept.height)
-              for left, top, right, low in draw_people.boxes(people)]  # fmt: skip
-    assert inside == [(True, True)] * people
-
-
-@pytest.mark.parametrize("people", draw_people.PICTURES)
-def test_sample_pictures_shrink_to_what_the_training_drew(people):
-    """As the product shrinks them, mouths shut."""
-    height, width = draw_people.SIZE[people]
-    picture = torch.from_numpy(np.asarray(Image.open(ASSETS / draw_people.PICTURES[people])).copy())
-    small = resize_crop(picture, height, width).numpy()
-    trained = draw_people.pictures(draw_people.scene(people), torch.zeros(1), 1)[0]
-    error = np.square(small.astype(float) - trained).mean()
-    assert 10 * np.log10(255**2 / error) > 38
-    for box in search_boxes(draw_people.scene(people))[0]:
-        assert mouth(small[None], box.numpy()).opening[0] < 0.5
-
-
-def test_sample_video_moves_and_is_cut_once():
-    with av.open(str(ASSETS / "face.mp4")) as container:
-        assert container.streams.video[0].average_rate == draw_people.FPS and not container.streams.audio
-        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(int)
-    assert frames.shape == (60, 256, 256, 3)
-    changes = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
-    assert changes.argmax() == 29 and changes[29] > 30
-    assert (np.delete(changes, 29) > 0.1).all() and np.delete(changes, 29).max() < 5
 
 
 # ---------------------------------------------------------------- the package
