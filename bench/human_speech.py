@@ -87,18 +87,19 @@ def fetch(voice: Voice) -> Path:
 
 def _joined(voice: Voice, waiting: list[Path], rng: np.random.Generator) -> HumanPiece:
     """One piece; what it uses is taken from the files that are waiting."""
-    parts, names, length = [_pause(rng)], [], 0.0
+    parts, names, late, length = [_pause(rng)], [], [], 0.0
     while length < SECONDS[0]:
         file = waiting.pop()  # an IndexError here: more pieces were asked for than the voice has recordings for
         spoken = _decoded(file)
         if not PROMPT[0] <= len(spoken) / RATE <= PROMPT[1]:
             continue
         if length + len(spoken) / RATE > SECONDS[1] - PAUSE[1]:
-            waiting.insert(0, file)  # for a later piece
+            late.append(file)
             continue
         parts += [spoken, _pause(rng)]
         names.append(file.stem)
         length = sum(map(len, parts)) / RATE
+    waiting += late
     return HumanPiece(torch.from_numpy(np.concatenate(parts)), voice, tuple(names))
 
 
