@@ -2,7 +2,7 @@
 
 Fetches the spoken prompts of a telephone exchange from Debian (apt-get on a Debian or Ubuntu machine, nothing is
 installed and no rights are needed), keeps them in .dev/, and joins them to pieces of 8 to 12 s with short pauses. They
-are wide-band recordings (G.722, 16 kHz) by five voices in five languages, unlike anything the small model was trained
+are wide-band recordings (G.722, 16 kHz) by four people in five languages, unlike anything the small model was trained
 on. Nothing of it belongs into the repository: the licences ask for attribution and, mostly, for the same licence.
 With FOLDER the pieces of each voice are written there as WAV files. Knows no model.
 
@@ -49,7 +49,7 @@ VOICES = (
     Voice("en", "Allison Smith (f)", "CC-BY-SA-3.0"),
     Voice("es", "Allison Smith, in Spanish (f)", "CC-BY-SA-3.0"),
     Voice("fr", "June Wallack (f)", "CC-BY-SA-3.0"),
-    Voice("it", "Carlo Flora (m)", "CC-BY-SA-3.0"),
+    Voice("it", "Carlo Flora (m)", "CC-BY-3.0"),
     Voice("ru", "provided by Maxim Topal, ivrvoice.ru (f)", "CC-BY-3.0"),
 )
 
