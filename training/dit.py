@@ -11,6 +11,7 @@ Source: Wan 2.1 (WanModel, image-to-video) and the public InfiniteTalk implement
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 
 import torch
@@ -57,7 +58,8 @@ def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def rope_angles(grid: tuple[int, int, int], device=None) -> torch.Tensor:
+@functools.cache
+def rope_angles(grid: tuple[int, int, int], device: torch.device) -> torch.Tensor:
     """Rotary angles of the tokens of a grid (T, rows, columns): float32 [N, 64]."""
     parts = []
     for axis, (count, width) in enumerate(zip(grid, AXES, strict=True)):

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from .bank import LATENT_FRAMES, MOTION_LATENTS, Bank, Speech, features_of, make_bank
+from .bank import LATENT_FRAMES, MOTION_LATENTS, Bank, Quick, Speech, features_of, make_bank
 from .checkpoint import (
     Ema,
     Progress,
@@ -170,7 +170,7 @@ def main() -> None:
         if workers.first:
             print(f"{time.monotonic() - began:6.1f} s", *words, flush=True)
 
-    vae = from_host(load_file(options.vae)).to(workers.device).eval().requires_grad_(False)
+    vae = Quick(from_host(load_file(options.vae)).to(workers.device))
     speech = hear(options.speech, options.encoder, workers.device, options.seed)
     unheard = hear(options.unheard, options.encoder, workers.device, options.seed)
     tell("speech", tuple(speech.features.shape), "silent pieces", int(speech.silent.sum()))
