@@ -34,6 +34,7 @@ ROWS = {  # name -> (module, function)
     "two": ("quality_rows", "two"),
     "idle": ("quality_rows", "idle"),
     "three": ("quality_rows", "three"),
+    "minute_drawn": ("quality_long", "minute_drawn"),
     "minute": ("quality_long", "minute"),
     "minute_uncorrected": ("quality_long", "minute_uncorrected"),
     "dubbing": ("quality_long", "dubbing"),

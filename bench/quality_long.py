@@ -5,6 +5,8 @@ A row is a function as in quality_rows.py. Knows no goal.
 
 from __future__ import annotations
 
+import itertools
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 
 from infinitetalk.config import StreamConfig
+from infinitetalk.segment import write_segment
 from infinitetalk.source import VideoSource
 from talker.flow import flow_correlation
 from talker.lasting import colour_drift, identity, seams, trend
@@ -23,7 +26,7 @@ from talker.sync import correlation
 from .quality_cases import FPS, Case, Voices, scenes
 from .quality_lips import seen
 from .quality_rows import STANDARD, Figures
-from .quality_studio import Clip, Studio, read_frames
+from .quality_studio import Clip, Setting, Studio, read_frames
 
 MINUTE = 60 * FPS  # frames
 DUBBED = 153  # frames: two windows
@@ -34,38 +37,64 @@ STRENGTHS = {"from noise": 1.0, "SDEdit 0.7": 0.7, "SDEdit 0.5": 0.5}
 EACH = 10  # seconds at the start and at the end that are compared
 
 
-def minute(studio: Studio, voices: Voices, clips: int, colour: float = 1.0) -> Figures:
-    """A minute of image-to-video of one person: identity, colours, seams and lips."""
-    faces = max(1, clips // 6)
-    rows = []
-    for n, scene in enumerate(scenes(faces, 1, 8)):
-        case = Case(scene, (voices.long_line(3 * n, MINUTE),))
-        rows.append(_lasting(studio.make(case, replace(STANDARD, colour=colour)), case))
-    means = {
-        name: float(np.mean([row[name] for row in rows]))
-        for name in rows[0]
-        if not isinstance(rows[0][name], list)  # the curves stay apart
-    }
-    return {**means, "clips": faces, "each": rows}
+def minute(studio: Studio, voices: Voices, clips: int) -> Figures:
+    """A minute of image-to-video of several people, one at a time: identity, colours, seams and lips."""
+    return _minutes(studio, voices, max(1, clips // 4), STANDARD)
 
 
 def minute_uncorrected(studio: Studio, voices: Voices, clips: int) -> Figures:
-    """The same without colour correction."""
-    return minute(studio, voices, clips, colour=0.0)
+    """The same without colour correction, of fewer people."""
+    return _minutes(studio, voices, max(1, clips // 12), replace(STANDARD, colour=0.0))
 
 
-def _lasting(clip: Clip, case: Case) -> Figures:
-    frames, mouth_box, person = clip.frames, case.boxes[0], case.people[0]
-    face = identity(frames, mouth_box, person)
+def minute_drawn(studio: Studio, voices: Voices, clips: int) -> Figures:
+    """What a perfect minute scores, written window by window as a run writes it: the limit of measure and encoder."""
+    case = _minute(voices, 0)
+    video, parts = case.video, []
+    with tempfile.TemporaryDirectory() as folder:
+        for begin, end in itertools.pairwise((0, *_borders(MINUTE), MINUTE)):
+            write_segment(video[begin:end], Path(folder) / f"{begin}.mp4")
+            parts.append(read_frames(Path(folder) / f"{begin}.mp4"))
+    return _pooled([_lasting(np.concatenate(parts), case)])
+
+
+def _minute(voices: Voices, face: int) -> Case:
+    return Case(scenes(face + 1, 1, 8)[face], (voices.long_line(3 * face, MINUTE),))
+
+
+def _borders(frames: int) -> np.ndarray:
+    """First new frame of every window but the first."""
+    return np.arange(WINDOW.frames, frames - FPS, WINDOW.frames - WINDOW.motion)
+
+
+def _minutes(studio: Studio, voices: Voices, faces: int, setting: Setting) -> Figures:
+    rows = []
+    for face in range(faces):
+        case = _minute(voices, face)
+        clip = studio.make(case, setting)
+        told = [one for one in clip.drift["windows"] if "seam" in one]  # measured by the run, before the encoder
+        seam = float(np.mean([one["seam"] for one in told]) / np.mean([one["group_step"] for one in told]))
+        rows.append({**_lasting(clip.frames, case), "seam_made": seam})
+    return _pooled(rows)
+
+
+def _pooled(rows: list[Figures]) -> Figures:
+    """Means over the people; each one's curves stay beside them."""
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if isinstance(rows[0][name], float)}
+    trends = {
+        f"{kind}_trend": trend(np.array([row[f"face_{kind}"] for row in rows]), EACH) for kind in ("colour", "shape")
+    }
+    return {**means, **trends, "drift": max(row["drift"] for row in rows), "clips": len(rows), "each": rows}
+
+
+def _lasting(frames: np.ndarray, case: Case) -> Figures:
+    mouth_box, person = case.boxes[0], seen(frames, case)[0]
+    face = identity(frames, mouth_box, case.people[0])
     colours = colour_drift(frames, [mouth_box])
-    borders = np.arange(WINDOW.frames, len(frames) - FPS, WINDOW.frames - WINDOW.motion)
-    steps = seams(frames, borders, [mouth_box])
-    person = seen(frames, case)[0]
-    score = person.score
+    borders = _borders(len(frames))
+    steps, score = seams(frames, borders, [mouth_box]), person.score
     windows = [correlation(person.mouth.opening[at : at + 72], person.opening[at : at + 72]) for at in (0, *borders)]
     return {
-        "colour_trend": trend(face.colour, EACH),
-        "shape_trend": trend(face.shape, EACH),
         "face_colour": face.colour.tolist(),
         "face_shape": face.shape.tolist(),
         "drift": float(colours.max()),

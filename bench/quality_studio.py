@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from demo.talking_model import ADAPTER, CAMERA_EMBEDS, DIT, EMBEDS, FILES, VAE, WAV2VEC_FOLDER
 from infinitetalk.config import StreamConfig
 from infinitetalk.digests import digest, file_digest
+from infinitetalk.feature_file import speech_rows
 from infinitetalk.settings import CacheConfig, GuidanceConfig
 from tests.inprocess import use_host
 
@@ -80,6 +81,9 @@ class Studio:
 
     def __init__(self, models: Path, work: Path):
         use_host()
+        import comfy.utils
+
+        comfy.utils.PROGRESS_BAR_ENABLED = False
         self.models, self.clock = models, Clock()
         self.digest = digest(*[file_digest(models / name) for name in FILES])
         self.work = work / self.digest[:12]  # other weights, other runs
@@ -184,7 +188,8 @@ class Studio:
             return whole
         sound = MemorySound(line.wave[None, None], FPS * SAMPLES)
         told = f"{whole.identity} {line.start} {end}"
-        return replace(whole, speech=whole.speech[line.start : end], sound=sound, wave=sound, identity=digest(told))
+        speech = speech_rows(whole.speech, torch.arange(line.start, end))
+        return replace(whole, speech=speech, sound=sound, wave=sound, identity=digest(told))
 
     def heard(self, case: Case, reference):
         """The features of a case: one voice's, or the Speakers node's, all of whom begin at once."""
@@ -199,14 +204,8 @@ class Studio:
         people = [Speaker(voice, box) for voice, box in zip(voices, boxes, strict=True)]
         return bind(reference, people, "para")[0]
 
-    def make(self, case: Case, setting: Setting, reference=None, features=None) -> Clip:
-        """The case's clip. reference, features: in place of the case's picture and of what its people say."""
-        reference = self.reference(case.picture) if reference is None else reference
-        features = self.heard(case, reference) if features is None else features
-        return self.render(setting, reference, features)
-
-    def render(self, setting: Setting, reference, features) -> Clip:
-        """The Sampler node's call, and the file that it made."""
+    def make(self, case: Case, setting: Setting, reference=None) -> Clip:
+        """The case's clip: the Sampler node's call, and the file that it made. reference: not the case's picture."""
         import comfy.samplers
 
         from infinitetalk.host.denoise import Inputs
@@ -214,6 +213,8 @@ class Studio:
         from infinitetalk.host.run import render
         from infinitetalk.schedule import flow_sigmas
 
+        reference = self.reference(case.picture) if reference is None else reference
+        features = self.heard(case, reference)
         model = self.model(setting.weights)
         if setting.easy_cache is not None:
             from comfy_extras.nodes_easycache import EasyCacheNode
@@ -238,9 +239,7 @@ class Studio:
         path = self.work / "seconds" / f"{run}.json"
         before = json.loads(path.read_text()) if path.exists() else {}
         if "DiT" in seconds:  # something was sampled
-            before = {
-                part: before.get(part, 0.0) + spent for part, spent in {**dict.fromkeys(before, 0.0), **seconds}.items()
-            }
+            before = {part: before.get(part, 0.0) + seconds.get(part, 0.0) for part in {**before, **seconds}}
             path.write_text(json.dumps(before))
         return before
 

@@ -78,9 +78,14 @@ MEASURES = (
     Measure("minute", "shape_trend", "60 s, face's shape: last 10 s over first 10 s", ("<=", 1.2), ".2f"),
     Measure("minute", "drift", "60 s, colour drift with correction, worst second", ("<=", 2.0), ".2f", "dE"),
     Measure("minute_uncorrected", "drift", "60 s, colour drift without correction", None, ".2f", "dE"),
-    Measure("minute", "seam", "seams against ordinary borders of latent frames", ("<=", 1.3), ".2f"),
-    Measure("minute", "seam_steady", "seams, freed of the head's motion", None, ".2f"),
+    Measure(
+        "minute", "seam_made", "60 s, seams as made, against ordinary borders of latent frames", ("<=", 1.3), ".2f"
+    ),
+    Measure("minute", "seam", "60 s, seams in the finished file", None, ".2f"),
+    Measure("minute_drawn", "seam", "60 s drawn, no model: seams in the finished file, by its key frames", None, ".2f"),
+    Measure("minute_drawn", "colour_trend", "60 s drawn, one face: colours, last 10 s over first 10 s", None, ".2f"),
     Measure("minute", "opening", "60 s, lip-sync: per frame"),
+    Measure("minute", "closed", "60 s, mouth shut in pauses", (">=", 0.98), SHARE),
     Measure("minute", "worst_window", "60 s, lip-sync: worst window"),
     Measure("dubbing", "table/SDEdit 0.5/camera", "dubbing, SDEdit 0.5: camera follows the source", (">=", 0.8)),
     Measure("dubbing", "table/SDEdit 0.7/camera", "dubbing, SDEdit 0.7: camera follows the source"),
