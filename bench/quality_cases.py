@@ -162,10 +162,13 @@ class Voices:
 
 
 def scenes(count: int, people: int, tag: int, camera: int | list[int] = 0) -> list[Scene]:
-    """`count` pictures of `people` people side by side. tag: other numbers, other people; camera: index of CAMERAS."""
-    cameras = torch.tensor([camera] * count if isinstance(camera, int) else camera)
-    batch = sample_scenes(count, people, SIZES[people], SEED + 1000 * tag, cameras)
-    return [batch.select(n) for n in range(count)]
+    """`count` pictures of `people` people side by side; the first ones are the same whatever the count.
+
+    tag: other numbers, other people. camera: index of CAMERAS, of all or of each.
+    """
+    cameras = [camera] * count if isinstance(camera, int) else camera
+    size = SIZES[people]
+    return [sample_scenes(1, people, size, SEED + 1000 * tag + n, torch.tensor([cameras[n]])) for n in range(count)]
 
 
 def speaking(voices: Voices, count: int, people: int, tag: int, idle: bool = False) -> list[Case]:

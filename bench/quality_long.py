@@ -59,7 +59,7 @@ def minute_drawn(studio: Studio, voices: Voices, clips: int) -> Figures:
 
 
 def _minute(voices: Voices, face: int) -> Case:
-    return Case(scenes(face + 1, 1, 8)[face], (voices.long_line(3 * face, MINUTE),))
+    return Case(scenes(face + 1, 1, 8)[-1], (voices.long_line(3 * face, MINUTE),))
 
 
 def _borders(frames: int) -> np.ndarray:

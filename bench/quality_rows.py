@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from infinitetalk.audio import loudness_gain
+from infinitetalk.colour import match_colour
 from infinitetalk.sound import MemorySound
 from talker.measure import mouth
 from talker.sync import correlation, latent_means
@@ -31,9 +32,12 @@ EDGE = 20  # frames: those at the end against those at the start
 
 def drawn(studio: Studio, voices: Voices, clips: int) -> Figures:
     """What perfect clips score: the measures' own limit."""
-    alone = [seen(case.video, case)[0] for case in speaking(voices, clips, 1, 1)]
+    cases = speaking(voices, clips, 1, 1)
+    alone = [seen(case.video, case)[0] for case in cases]
+    graded = lips([seen(_corrected(case.video, case.picture), case)[0] for case in cases])
     pairs = [seen(case.video, case) for case in speaking(voices, max(1, clips // 2), 2, 2)]
-    return {**lips(alone), "own": together(pairs)["own"], "beside": together(pairs)["other"]}
+    figures = {"own": together(pairs)["own"], "beside": together(pairs)["other"]}
+    return {**lips(alone), **figures, "corrected": graded["opening"], "corrected_worst": graded["worst"]}
 
 
 def vae(studio: Studio, voices: Voices, clips: int) -> Figures:
@@ -43,8 +47,7 @@ def vae(studio: Studio, voices: Voices, clips: int) -> Figures:
     codec, people, rows, noises = WanVae(studio.vae), [], [], []
     for case in speaking(voices, clips, 1, 1):
         true = case.video
-        with torch.inference_mode():
-            back = codec.decode(codec.encode(torch.from_numpy(true).float() / 255))
+        back = codec.decode(codec.encode(torch.from_numpy(true).float() / 255))
         back = (back.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         noises.append(np.square(back.astype(np.float32) - true).mean(axis=(1, 2, 3)))
         person = seen(back, case)[0]
@@ -155,6 +158,12 @@ def _beside(studio: Studio, cases: list[Case]) -> Figures:
         correlation(latent_means(one.mouth.opening), latent_means(one.opening)) for people in clips for one in people
     ]
     return {**together(clips), "latent": float(np.mean(latent))}
+
+
+def _corrected(video: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """uint8 [F, H, W, 3] as the sampler's colour correction leaves it."""
+    frames, reference = (torch.from_numpy(each).float() / 255 for each in (video, picture))
+    return (match_colour(frames, reference) * 255).round().to(torch.uint8).numpy()
 
 
 def _within(values: np.ndarray) -> np.ndarray:

@@ -226,10 +226,8 @@ class Studio:
         graph = digest(self.digest, setting.weights, setting.easy_cache)
         self.clock.seconds.clear()
         begun = time.perf_counter()
-        with torch.inference_mode():
-            done = render(
-                inputs, setting.stream, Wish("fresh" if setting.fresh else "quality", setting.fresh, graph=graph)
-            )
+        wish = Wish("fresh" if setting.fresh else "quality", setting.fresh, graph=graph)
+        done = render(inputs, setting.stream, wish)
         seconds = {**self.clock.seconds, "whole": time.perf_counter() - begun}
         drift = json.loads((done.path.parent / "drift.json").read_text(encoding="utf-8"))
         return Clip(read_frames(done.path), self._kept_seconds(done.run, seconds), done.skipped, drift)

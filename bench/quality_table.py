@@ -50,6 +50,7 @@ SHARE = ".1%"
 MEASURES = (
     Measure("drawn", "opening", "drawn clips, no model: mouth opening", (">=", 0.99)),
     Measure("drawn", "width", "drawn clips: mouth width"),
+    Measure("drawn", "corrected_worst", "drawn clips after colour correction: mouth opening, worst clip"),
     Measure("vae", "kept", "VAE alone: mouth opening, per frame", (">=", 0.97)),
     Measure("vae", "kept_worst", "VAE alone: worst clip"),
     Measure("vae", "kept_width", "VAE alone: mouth width"),
