@@ -2,7 +2,7 @@
 
 python3 dev.py bench quality [--rows sync,two] [--clips 12] [--models DIR] [--table] [--plots DIR]
 Every clip is made by the Sampler node's own code in a real ComfyUI on the CPU, of faces and voices that no training has
-seen, and measured as a finished video. All rows take about two hours on two cores; each adds its figures to
+seen, and measured as a finished video. All rows take about four hours on two cores; each adds its figures to
 .dev/quality/results.json when it is done, and what was made stays in .dev/quality, so a bench that was stopped goes on
 where it was, and a measure that was changed only measures again. --table prints the rows that are there, --plots draws
 them. The status is that of the goals among the rows shown.

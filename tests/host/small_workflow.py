@@ -25,11 +25,15 @@ ENCODERS = ("CLIPLoader", "CLIPTextEncode", "ConditioningZeroOut", "CLIPVisionLo
 
 def for_small_model(prompt: dict) -> dict:
     """A workflow with the small model's files, the smallest sizes, and its embeddings in place of what it has not."""
-    embeds = {"class_type": "InfiniteTalkLoadEmbeds", "inputs": {"embeds": Path(small_model.EMBEDS).name}}
+    return fitted(prompt, {**SMALL, **SHORT}, Path(small_model.EMBEDS).name)
+
+
+def fitted(prompt: dict, inputs: dict[str, dict], embeds: str) -> dict:
+    """A workflow with `inputs` of nodes by their class, and a file of embeddings in place of the encoders."""
     gone = {node for node, entry in prompt.items() if entry["class_type"] in ENCODERS}
     outputs = {"positive": ["900", 0], "negative": ["900", 1], "clip_vision": ["900", 2]}
     for entry in prompt.values():
-        entry["inputs"].update({**SMALL.get(entry["class_type"], {}), **SHORT.get(entry["class_type"], {})})
+        entry["inputs"].update(inputs.get(entry["class_type"], {}))
         for name, value in list(entry["inputs"].items()):
             if isinstance(value, list) and value[0] in gone and name in outputs:
                 entry["inputs"].pop(name)
@@ -37,4 +41,5 @@ def for_small_model(prompt: dict) -> dict:
         if entry["class_type"] == "AudioEncoderLoader":
             entry["class_type"] = "InfiniteTalkLoadAudioEncoder"
             entry["inputs"].pop("audio_encoder_name")
-    return {**{node: entry for node, entry in prompt.items() if node not in gone}, "900": embeds}
+    loader = {"class_type": "InfiniteTalkLoadEmbeds", "inputs": {"embeds": embeds}}
+    return {**{node: entry for node, entry in prompt.items() if node not in gone}, "900": loader}
