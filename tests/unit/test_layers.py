@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = sorted([ROOT / "__init__.py", *(ROOT / "infinitetalk").rglob("*.py"), *(ROOT / "nodes").rglob("*.py")])
-BESIDE = [path for name in ("bench", "demo", "infinitetalk_cli", "tests") for path in (ROOT / name).rglob("*.py")]
+BESIDE = [path for name in ("bench", "demo", "infinitetalk_cli", "talker", "tests", "training") for path in (ROOT / name).rglob("*.py")]
 PYTHON = sorted({*LIBRARY, *ROOT.glob("*.py"), *BESIDE})
 
 MATHS = {
