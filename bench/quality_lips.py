@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from talker.measure import Mouth, mouth
-from talker.sync import Score, closed_share, score, swap
+from talker.sync import Score, closed_share, correlation, latent_means, score, swap
 
 from .quality_cases import Case
 
@@ -45,20 +45,24 @@ def seen(frames: np.ndarray, case: Case) -> list[Seen]:
 def lips(people: Sequence[Seen]) -> dict[str, float | int | list[int]]:
     """The figures of mouths that speak, in clips of one length, one mouth a clip.
 
-    opening, latent, width: mean correlations; worst, worst_latent: of a single clip; lags: frames, of each clip;
+    opening, latent, width: mean correlations; latent is that of the latent frames that are made: the first one is the
+    given picture with its shut mouth, which `latent_all` counts too (`opening` does, as one frame of many).
+    worst, worst_latent: of a single clip; lags: frames, of each clip;
     other, other_worst: correlation with the speech of the other clips, mean and largest mean of a clip; closed: share
     of all silent frames in which the mouth is shut; silent: how many these are; clips: how many.
     """
     scores = [one.score for one in people]
-    openings, latents, widths = (
+    openings, every, widths = (
         np.array([getattr(each, name) for each in scores]) for name in ("opening", "latent", "width")
     )
+    latents = np.array([made_latents(one) for one in people])
     figures = {
         "clips": len(scores),
         "opening": float(openings.mean()),
         "worst": float(openings.min()),
         "latent": float(latents.mean()),
         "worst_latent": float(latents.min()),
+        "latent_all": float(every.mean()),
         "width": float(np.nanmean(widths)),
         "lags": [each.lag for each in scores],
         "openings": openings.tolist(),
@@ -68,6 +72,11 @@ def lips(people: Sequence[Seen]) -> dict[str, float | int | list[int]]:
         exchanged = swap(np.stack([one.mouth.opening for one in people]), np.stack([one.opening for one in people]))
         figures |= {"other": float(np.nanmean(exchanged.other)), "other_worst": float(np.nanmax(exchanged.other))}
     return figures
+
+
+def made_latents(one: Seen) -> float:
+    """Correlation of the opening over the latent frames but the first."""
+    return correlation(*(latent_means(curve)[1:] for curve in (one.mouth.opening, one.opening)))
 
 
 def closed(people: Sequence[Seen]) -> dict[str, float | int]:
@@ -89,6 +98,7 @@ def together(clips: Sequence[Sequence[Seen]]) -> dict[str, float]:
         "clips": len(clips),
         "own": float(np.mean(own)),
         "own_worst": float(np.min(own)),
+        "latent": float(np.mean([made_latents(one) for one in everybody])),
         "owns": own,
         "others": other,
         "other": float(np.mean(other)),

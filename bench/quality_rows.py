@@ -17,7 +17,7 @@ from infinitetalk.audio import loudness_gain
 from infinitetalk.colour import match_colour
 from infinitetalk.sound import MemorySound
 from talker.measure import mouth
-from talker.sync import correlation, latent_means
+from talker.sync import correlation
 from talker.truth import mouth_of_sound
 
 from .quality_cases import SAMPLES, SPOKEN, WINDOW, Case, Line, Voices, scenes, speaking
@@ -153,11 +153,7 @@ def idle(studio: Studio, voices: Voices, clips: int) -> Figures:
 
 
 def _beside(studio: Studio, cases: list[Case]) -> Figures:
-    clips = [seen(studio.make(case, STANDARD).frames, case) for case in cases]
-    latent = [
-        correlation(latent_means(one.mouth.opening), latent_means(one.opening)) for people in clips for one in people
-    ]
-    return {**together(clips), "latent": float(np.mean(latent))}
+    return together([seen(studio.make(case, STANDARD).frames, case) for case in cases])
 
 
 def _corrected(video: np.ndarray, picture: np.ndarray) -> np.ndarray:
