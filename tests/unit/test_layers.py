@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = sorted([ROOT / "__init__.py", *(ROOT / "infinitetalk").rglob("*.py"), *(ROOT / "nodes").rglob("*.py")])
-BESIDE = [path for name in ("bench", "demo", "infinitetalk_cli", "talker", "tests", "training") for path in (ROOT / name).rglob("*.py")]
+_FOLDERS = ("bench", "demo", "infinitetalk_cli", "talker", "tests", "training")
+BESIDE = [path for name in _FOLDERS for path in (ROOT / name).rglob("*.py")]
 PYTHON = sorted({*LIBRARY, *ROOT.glob("*.py"), *BESIDE})
 
 MATHS = {
