@@ -24,6 +24,7 @@ from infinitetalk_cli.progress import ProgressLine
 from infinitetalk_cli.prompt import apply_change, load_workflow
 from infinitetalk_cli.server import PACK, Server, command
 
+from . import talking_model
 from .base import ASSETS, make_base
 from .small_model import make
 
@@ -35,12 +36,12 @@ DEMO_WORKFLOW = PACK / "workflows" / "api" / "infinitetalk_small.json"
 
 
 def prepare(comfyui: Path) -> list[str]:
-    """The base folder for development, with the small model in it; the host arguments it asks for.
+    """The base folder for development, with the talking model and the random one; the host arguments it asks for.
 
     The models of an existing ComfyUI stay where they are and can be chosen too.
     """
     make(DEV / "small_model")
-    make_base(BASE, DEV / "small_model")
+    make_base(BASE, talking_model.MODELS, DEV / "small_model")
     models = comfyui / "models"
     if comfyui == PINNED_HOST or not models.is_dir():
         return []

@@ -17,9 +17,9 @@ from playwright.sync_api import Page, sync_playwright
 import dev
 from infinitetalk_cli.server import PACK, Server
 
+from . import talking_model
 from .base import make_base
 from .notes import FILES, NOTES, model_files, read_me
-from .small_model import make
 
 FOLDER = PACK / "workflows"
 GAP, TITLE, MARGIN, BAND = 40, 30, 20, 80  # pixels: between nodes, a node's title, around a group, above its nodes
@@ -175,8 +175,7 @@ def compact(prompt: dict) -> str:
 
 def main(names: list[str]) -> None:
     comfyui = dev.PINNED_HOST
-    make(dev.DEV / "small_model")
-    base = make_base(dev.DEV / "drawing", dev.DEV / "small_model")
+    base = make_base(dev.DEV / "drawing", talking_model.MODELS)
     for name, (folder, _, _) in FILES.items():  # names are enough for the editor not to miss them
         (base / "models" / folder).mkdir(parents=True, exist_ok=True)
         (base / "models" / folder / name).touch()

@@ -1,4 +1,4 @@
-"""Fixtures for every test: the ComfyUI under test, the small model, one running server, and a browser."""
+"""Fixtures for every test: the ComfyUI under test, the small models, one running server, and a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dev
-from demo import small_model
+from demo import small_model, talking_model
 from tests.host.server import ServerUnderTest
 
 
@@ -23,16 +23,22 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def small_models() -> Path:
-    """A models folder with the small model's files (see demo/small_model.py). Tests must not write into it."""
+    """A models folder with the random small model (see demo/small_model.py). Tests must not write into it."""
     folder = dev.DEV / "small_model"
     small_model.make(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def server(comfyui: Path, small_models: Path, tmp_path_factory: pytest.TempPathFactory):
-    """One real ComfyUI with this pack and the small model for the whole session; see tests/host/server.py."""
-    with ServerUnderTest(comfyui, tmp_path_factory.mktemp("base"), small_models) as running:
+def talking_models() -> Path:
+    """The models folder with the small model that talks (see demo/talking_model.py). Tests must not write into it."""
+    return talking_model.MODELS
+
+
+@pytest.fixture(scope="session")
+def server(comfyui: Path, small_models: Path, talking_models: Path, tmp_path_factory: pytest.TempPathFactory):
+    """One real ComfyUI with this pack and both small models for the whole session; see tests/host/server.py."""
+    with ServerUnderTest(comfyui, tmp_path_factory.mktemp("base"), small_models, talking_models) as running:
         yield running
 
 

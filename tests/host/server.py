@@ -1,6 +1,6 @@
 """A real ComfyUI for tests: a Server over a base folder of its own, with helpers to make inputs and read outputs.
 
-The pack is linked into the base folder, so the server runs this checkout; models are links to the small model.
+The pack is linked into the base folder, so the server runs this checkout; models are links to the small models.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from PIL import Image
 from demo.base import make_base
 from infinitetalk_cli.client import output_files
 from infinitetalk_cli.server import PACK, Server
+from tests.host.small_workflow import on_random_model
 
 
 class ServerUnderTest(Server):
     """Use as a context manager; `url`, `base`, `log`, `object_info`, `queue`, `save` and `upload` come from Server."""
 
-    def __init__(self, comfyui: Path, base: Path, models: Path, arguments: list[str] | None = None):
-        super().__init__(comfyui, make_base(base, models), arguments)
+    def __init__(self, comfyui: Path, base: Path, *models: Path, arguments: list[str] | None = None):
+        super().__init__(comfyui, make_base(base, *models), arguments)
 
-    def workflow(self, name: str = "infinitetalk_small") -> dict:
-        """A fresh copy of one of the shipped workflows in API format."""
+    def workflow(self, name: str | None = None) -> dict:
+        """A fresh copy of a shipped workflow in API format; without a name the small one, on the random small model."""
+        if name is None:
+            return on_random_model(self.workflow("infinitetalk_small"))
         return json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
 
     def put(self, name: str, data: bytes) -> str:

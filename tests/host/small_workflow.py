@@ -1,4 +1,4 @@
-"""Shipped workflows with the small model's files and the smallest sizes, so that they run anywhere in seconds."""
+"""Shipped workflows with the files, sizes and embeddings of small models, in place of those they name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ SMALL = {
     "InfiniteTalkLoadModel": {"model": Path(small_model.DIT).name, "adapter": Path(small_model.ADAPTER).name},
     "VAELoader": {"vae_name": Path(small_model.VAE).name},
     "AudioEncoderLoader": {"audio_encoder": Path(small_model.WAV2VEC_FOLDER).name},
+    "InfiniteTalkLoadAudioEncoder": {"audio_encoder": Path(small_model.WAV2VEC_FOLDER).name},
+    "InfiniteTalkLoadEmbeds": {"embeds": Path(small_model.EMBEDS).name},
     "LoraLoaderModelOnly": {"lora_name": "small_lora.safetensors"},
     "LoadAudio": {"audio": "workflow.wav"},
     "InfiniteTalkLoadSpeech": {"file": "workflow.wav"},
@@ -21,10 +23,19 @@ SHORT = {
     "InfiniteTalkSampler": {"frames_per_window": 17},
 }
 ENCODERS = ("CLIPLoader", "CLIPTextEncode", "ConditioningZeroOut", "CLIPVisionLoader")  # no small ones exist
+MODEL_NODES = ("InfiniteTalkLoadModel", "VAELoader", "InfiniteTalkLoadAudioEncoder", "InfiniteTalkLoadEmbeds")
+
+
+def on_random_model(prompt: dict) -> dict:
+    """The small workflow with the random model's files in place of the talking one's, which take longer."""
+    inputs = {name: SMALL[name] for name in MODEL_NODES} | {"InfiniteTalkSchedule": {"steps": 4}}
+    for entry in prompt.values():
+        entry["inputs"].update(inputs.get(entry["class_type"], {}))
+    return prompt
 
 
 def for_small_model(prompt: dict) -> dict:
-    """A workflow with the small model's files, the smallest sizes, and its embeddings in place of what it has not."""
+    """A workflow with the random model's files, the smallest sizes, and its embeddings in place of what it has not."""
     return fitted(prompt, {**SMALL, **SHORT}, Path(small_model.EMBEDS).name)
 
 

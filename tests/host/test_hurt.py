@@ -87,7 +87,7 @@ def test_a_second_host_does_not_write_the_same_run(comfyui, server, small_models
     prompt = changed(prompt, "InfiniteTalkReference", width=64, height=64)
     prompt = changed(prompt, "InfiniteTalkSampler", run_name="shared")
     shared = ["--output-directory", str(server.base / "output"), "--input-directory", str(server.base / "input")]
-    with ServerUnderTest(comfyui, tmp_path / "second", small_models, shared) as other:
+    with ServerUnderTest(comfyui, tmp_path / "second", small_models, arguments=shared) as other:
         first = json.loads(server.post("/prompt", {"prompt": prompt}))["prompt_id"]
         runs = server.base / "output" / "InfiniteTalk" / "runs"
         while not list(runs.glob("shared-*/run.json")):

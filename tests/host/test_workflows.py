@@ -1,4 +1,4 @@
-"""The shipped workflows: they fit the nodes, graph and API form say the same, and the small one runs."""
+"""The shipped workflows: they fit the nodes, graph and API form say the same, and they run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PYTHON_TYPE = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool
 
 @pytest.fixture(scope="module")
 def nodes(server) -> dict:
-    """The host's description of every node class, on a host that has the small model."""
+    """The host's description of every node class, on a host that has the small models."""
     return server.object_info()
 
 
@@ -225,7 +225,7 @@ def test_graph_tells_where_every_model_file_comes_from(name):
 
 @pytest.fixture(scope="module")
 def lora(server) -> None:
-    """A LoRA of the published layout for one layer of the small model, in the server's models."""
+    """A LoRA of the published layout for one layer of the random model, in the server's models."""
     key = "diffusion_model.blocks.0.self_attn.q"
     sizes = {"lora_down": (2, small_model.DIM), "lora_up": (small_model.DIM, 2)}
     generator = torch.Generator().manual_seed(0)
@@ -236,7 +236,7 @@ def lora(server) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_workflow_speaks_the_speech_in_two_windows(server, lora, tmp_path, name):
-    """On the small model: as many frames as speech, of the size asked for, with the original sound."""
+    """On the random model: as many frames as speech, of the size asked for, with the original sound."""
     speech = fit_speech(ASSETS / "speech.flac", 0.96, server.base / "input" / "workflow.wav")
     history = server.queue(for_small_model(server.workflow(name)))
     frames, sound = read_video(server.video(history, tmp_path))

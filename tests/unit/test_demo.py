@@ -59,6 +59,22 @@ def test_sample_video_moves_and_is_cut_once():
 # ---------------------------------------------------------------- the talking model
 
 
+def test_the_shipped_files_are_whole_and_small():
+    for name in talking_model.FILES:
+        tensors = load_file(talking_model.MODELS / name) if name.endswith(".safetensors") else {}
+        assert all(tensor.dtype == torch.float16 and tensor.isfinite().all() for tensor in tensors.values()), name
+    sizes = [(talking_model.MODELS / name).stat().st_size for name in talking_model.FILES]
+    assert sum(sizes) <= talking_model.MOST_MB * 1e6
+
+
+def test_the_model_card_has_a_row_for_each_file_and_no_gap():
+    card = (talking_model.MODELS / "README.md").read_text(encoding="utf-8")
+    for name in talking_model.FILES:
+        if name.endswith(".safetensors"):
+            assert talking_model.card_row(talking_model.MODELS / name) in card
+    assert "FILL" not in card
+
+
 @pytest.fixture
 def trained(tmp_path):
     """What the training scripts write, with one number in each file: (DiT folder, VAE file, wav2vec2 folder)."""

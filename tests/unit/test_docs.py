@@ -249,7 +249,8 @@ def test_links_between_documents_lead_somewhere():
         *ROOT.glob("*.md"),
         *(ROOT / "docs").glob("*.md"),
         *(ROOT / "js" / "docs").glob("*/*.md"),
-        *ROOT.glob("demo/*.md"),
+        *ROOT.glob("demo/**/*.md"),
+        *ROOT.glob("training/*.md"),
     ]
     assert len(documents) > 2 * len(NODES)
     for document in documents:
