@@ -9,13 +9,18 @@ Shapes: n clips, P people, L encoder layers, C channels, h, w latent cells (8 pi
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from talker.draw import draw
 from talker.motion import CAMERAS
 from talker.scene import mouth_boxes, person_boxes, sample_scenes
 from talker.truth import energy_of
+
+from .vae import NormSilu, Vae
+from .vae_clips import eye_boxes
 
 FPS = 25
 FRAMES, LATENT_FRAMES = 81, 21
@@ -45,10 +50,21 @@ class Bank:
     other: torch.Tensor  # [n, 16, 3, h, w]: another frame of the same people, then grey
     grey: torch.Tensor
     mouth: torch.Tensor  # bool [n, 21, h, w]: cells that a mouth touches
+    eyes: torch.Tensor  # the same of eyes and brows
     piece: torch.Tensor  # int64 [n, P]
     start: torch.Tensor  # int64 [n, P]: the clip's first frame within the piece
     prompts: torch.Tensor  # int64 [n]
     masks: torch.Tensor  # bool [n, P + 1, S]
+
+    def save(self, path: Path) -> None:
+        """For the next training on this machine."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({f.name: getattr(self, f.name).contiguous() for f in fields(self)}, path)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> Bank:
+        """What `save` wrote."""
+        return cls(**load_file(path, device=str(device)))
 
     def take(self, index: torch.Tensor) -> Bank:
         """The clips of `index`."""
@@ -59,8 +75,11 @@ class Bank:
 class Quick:
     """A VAE's encode and decode for much at once: bfloat16 within on a GPU, float32 in and out, no gradients."""
 
-    def __init__(self, vae):
+    def __init__(self, vae: Vae):
         self.vae = vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        for module in vae.modules():
+            if isinstance(module, NormSilu) and module.gamma.is_cuda:
+                module.compile(dynamic=True)  # else its passes over memory take most of the time
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """[B, T, 3, H, W] in -1..1 -> normalised latents [B, 16, 1 + (T-1)/4, H/8, W/8]."""
@@ -168,11 +187,17 @@ def _clips(vae, speech, count, people, size, seed, generator) -> Bank:  # noqa: 
     padded[:count, 0], padded[count:, 0] = clip[:, 0], other[:, 0]
     own, far = vae.encode(padded).chunk(2)
     boxes = mouth_boxes(scene, times[:, BEFORE:])
-    touched = cells(boxes, size, CELL).any(dim=1)  # [n, 81, h, w]
-    groups = touched[:, 1:].unflatten(1, (-1, 4)).any(dim=2)
+    mouth, eyes = (_touched(part, size) for part in (boxes, eye_boxes(boxes)))
     grey = vae.encode(clip.new_zeros(1, 2 * MOTION - 1, *clip.shape[2:]))[:, :, -1:]
     small = torch.bfloat16
     return Bank(
         latents.to(small), vae.encode(before).to(small), own.to(small), far.to(small), grey.to(small),
-        torch.cat((touched[:, :1], groups), dim=1), piece, start, camera + 1, regions(person_boxes(scene), size),
+        mouth, eyes, piece, start, camera + 1, regions(person_boxes(scene), size),
     )  # fmt: skip
+
+
+def _touched(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Cells that boxes [n, P, 81, 4] touch in any frame of a latent one: bool [n, 21, h, w]."""
+    touched = cells(boxes, size, CELL).any(dim=1)
+    groups = touched[:, 1:].unflatten(1, (-1, 4)).any(dim=2)
+    return torch.cat((touched[:, :1], groups), dim=1)

@@ -8,17 +8,19 @@ branch is live and knows the prompts of `PROMPTS`. Must not know training.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from .checkpoint import load
 from .dit import DiTShape, Talker, prompt_codes
 
 PROMPTS = ("", "still", "left", "right", "in", "out")  # the empty one stands for no text; the others for the camera
 CLIP_TOKENS, CLIP_WIDTH = 257, 1280
+UNUSED = re.compile(r"img_emb|_img\.")  # tensors of the CLIP branch
 
 
 def diffusion_model(talker: Talker) -> dict[str, torch.Tensor]:
@@ -69,6 +71,16 @@ def from_checkpoint(path: Path) -> tuple[Talker, dict]:
     talker = Talker(DiTShape(**facts["shape"]))
     talker.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return talker, facts
+
+
+def from_models(folder: Path) -> dict[str, torch.Tensor]:
+    """The training form's float32 weights out of a folder with the layout of a host's models, such as demo/models."""
+    parts = (("dit.", "diffusion_models/*_i2v.safetensors"), ("adapter.", "model_patches/*_adapter.safetensors"))
+    state = {}
+    for prefix, pattern in parts:
+        (file,) = folder.glob(pattern)
+        state |= {prefix + key: value.float() for key, value in load_file(file).items() if not UNUSED.search(key)}
+    return state
 
 
 if __name__ == "__main__":

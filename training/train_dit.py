@@ -12,6 +12,7 @@ Shapes as in dit.py and bank.py.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from .bank import LATENT_FRAMES, MOTION_LATENTS, Bank, Quick, Speech, features_o
 from .checkpoint import (
     Ema,
     Progress,
+    Workers,
     average_gradients,
     cosine,
     join,
@@ -38,13 +40,15 @@ from .checkpoint import (
     under,
 )
 from .dit import DiTShape, Talker
-from .dit_export import PROMPTS
+from .dit_export import PROMPTS, from_models
 from .hearing import hear
 from .sampling import conditioned, evaluate
 from .vae_export import from_host
 
 RATE, WARM, DECAY = 8e-4, 300, 0.9995
-MOUTH, CLIP_NORM = 5.0, 1.0  # extra weight of the loss where a mouth is; most of the gradient's norm
+MOUTH, EYES = 5.0, 2.0  # extra weight of the loss where they are
+CLIP_NORM = 1.0  # most of the gradient's norm
+GRAIN, CLOUDS, TINT = 0.15, 0.2, 0.15  # most noise on motion latents: in each cell, in patches of four, of a channel
 DROP = 0.1  # of text, of audio; independent, so 1 % lose both
 TOKENS = 90_000  # of a batch on one GPU, about
 
@@ -86,23 +90,35 @@ def held_latents(clips: Bank, generator) -> tuple[torch.Tensor, torch.Tensor, to
     """(latents to hold [B, 16, 3, h, w], how many of them [B], references [B, 16, 3, h, w]) of a batch.
 
     Half of the clips begin a video: one latent, the reference's own. The others continue one: three motion latents,
-    a little noisy in every second clip because a run's own are never exact, and another picture as the reference.
+    spoilt in every second clip because a run's own are never exact, and another picture as the reference: what has
+    gone wrong in a window is to be put right in the next.
     """
     count, device = len(clips.latents), clips.latents.device
 
     def rand(share: float) -> torch.Tensor:
         return torch.rand(count, generator=generator, device=device) < share
 
-    continues, blurred, strange = rand(0.5), rand(0.5), rand(0.1)
+    continues, spoilt, strange = rand(0.5), rand(0.5), rand(0.1)
     motion = clips.motion.float()
-    strength = torch.rand(count, 1, 1, 1, 1, generator=generator, device=device) * 0.15
-    noise = torch.randn(motion.shape, generator=generator, device=device)
-    motion = motion + noise * strength * blurred[:, None, None, None, None]
+    motion = motion + spoil(motion.shape, generator) * spoilt[:, None, None, None, None]
     first = clips.latents[:, :, :MOTION_LATENTS].float()
     held = torch.where(continues[:, None, None, None, None], motion, first)
     far = (continues | strange)[:, None, None, None, None]
     reference = torch.where(far, clips.other.float(), clips.own.float())
     return held, torch.where(continues, MOTION_LATENTS, 1), reference
+
+
+def spoil(shape: torch.Size, generator) -> torch.Tensor:
+    """What windows do to motion latents [B, 16, 3, h, w] in the course of a run: grain, clouds and tints."""
+    batch, channels, frames, height, width = shape
+
+    def noise(most: float, *size: int) -> torch.Tensor:
+        strength = most * torch.rand(batch, 1, 1, 1, 1, generator=generator, device=generator.device)
+        return strength * torch.randn(batch, channels, *size, generator=generator, device=generator.device)
+
+    patches = noise(CLOUDS, 1, -(-height // 4), -(-width // 4))
+    clouds = torch.nn.functional.interpolate(patches[:, :, 0], size=(height, width), mode="bilinear")[:, :, None]
+    return noise(GRAIN, frames, height, width) + clouds + noise(TINT, 1, 1, 1)
 
 
 def loss_of(talker: Talker, bank: Bank, speech: Speech, count: int, deaf: bool, generator) -> torch.Tensor:  # noqa: PLR0913
@@ -134,9 +150,16 @@ def loss_of(talker: Talker, bank: Bank, speech: Speech, count: int, deaf: bool, 
         velocity = talker(
             x, conditioned(reference, clips.grey), 1000 * times, prompts, torch.cat(voices, dim=2), masks, rare=deaf
         )
-    weight = (1 + MOUTH * clips.mouth[:, None]) * free
+    weight = (1 + MOUTH * clips.mouth + EYES * clips.eyes)[:, None] * free
     error = (velocity - (noise - clean)).square() * weight
     return error.sum() / (weight.sum() * clean.shape[1])
+
+
+def late(progress: Progress, enough: float, workers: Workers) -> bool:
+    """Whether the time is over, looked at now and then, with one answer for all GPUs."""
+    if progress.since % 20:
+        return False
+    return mean_over(workers, torch.tensor(progress.elapsed(), device=workers.device)).item() > enough
 
 
 def arguments() -> argparse.Namespace:
@@ -147,9 +170,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--unheard", type=Path, required=True, help="corpus of the split test, to look at")
     parser.add_argument("--out", type=Path, required=True, help="gets the averaged weights, dit.safetensors, in fp16")
     parser.add_argument("--state", type=Path, help="whole state of the training: read if it is there, written")
-    parser.add_argument("--begin", type=Path, help="a dit.safetensors to begin with when there is no state")
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--begin", type=Path, help="folder of a models' layout to begin with when there is no state")
+    parser.add_argument("--banks", type=Path, help="folder in which the clips are kept for the next call")
+    parser.add_argument("--seconds", type=float, help="leave after so many")
+    parser.add_argument("--steps", type=int, help="of the whole training; without, it is as long as --seconds")
     parser.add_argument("--clips", type=int, default=12_000, help="in the bank of each GPU")
     parser.add_argument("--batch", type=float, default=1.0, help="factor on the size of batches")
     parser.add_argument("--rate", type=float, default=RATE)
@@ -178,8 +202,14 @@ def main() -> None:
     banks = {}
     for kind in KINDS:
         count = max(2, round(kind.clips * options.clips))
-        banks[kind] = make_bank(vae, speech, count, kind.people, kind.size, seed)
-        tell("bank", kind.size, count)
+        name = f"{kind.size[0]}x{kind.size[1]}-{workers.rank}.safetensors"
+        if options.banks and (options.banks / name).is_file():
+            banks[kind] = Bank.load(options.banks / name, workers.device)
+        else:
+            banks[kind] = make_bank(vae, speech, count, kind.people, kind.size, seed)
+            if options.banks:
+                banks[kind].save(options.banks / name)
+        tell("bank", kind.size, len(banks[kind].latents))
     layers, channels = speech.features.shape[2:]
     torch.manual_seed(options.seed)
     talker = Talker(DiTShape(blocks=options.blocks, features=layers * channels, prompts=len(PROMPTS))).to(
@@ -190,7 +220,8 @@ def main() -> None:
     )
     same_weights(workers, talker.parameters())
     ema = Ema(talker, DECAY)
-    progress = Progress(workers, options.seconds, options.steps, began)
+    progress = Progress(workers, None if options.steps else options.seconds, options.steps, began)
+    enough = math.inf if options.seconds is None else options.seconds
     if options.state and options.state.is_file():
         tensors, facts = load(options.state, workers.device)
         talker.load_state_dict(under("model.", tensors))
@@ -198,10 +229,8 @@ def main() -> None:
         load_optimizer(optimizer, under("optimizer.", tensors))
         progress.resume(facts["step"])
     elif options.begin:
-        tensors, facts = load(options.begin, workers.device)
-        talker.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        talker.load_state_dict(from_models(options.begin))
         ema.load_state_dict(talker.state_dict(), 0)
-        progress.resume(facts["step"])
     tell("from step", progress.step)
     if not options.plain:
         talker.compile()
@@ -224,8 +253,8 @@ def main() -> None:
     shares = torch.tensor([kind.share for kind in KINDS])
     parameters = list(talker.parameters())
     sums, told, looked = torch.zeros(2, device=workers.device), time.monotonic(), time.monotonic()
-    while progress.goes_on():
-        set_rate(optimizer, options.rate * cosine(progress.share, progress.since, WARM))
+    while progress.goes_on() and not late(progress, enough, workers):
+        set_rate(optimizer, options.rate * cosine(progress.share, progress.step, WARM))
         kind = KINDS[torch.multinomial(shares, 1, generator=choice).item()]
         deaf = kind.people > 1 and torch.rand((), generator=choice).item() < DROP
         count = max(1, round(kind.batch * options.batch))
