@@ -33,7 +33,7 @@ DUBBED = 153  # frames: two windows
 FADING, DIMMED = 225, 0.75  # frames of a source whose light fades, three windows; how much is left at its end
 STILL = 20 * FPS  # frames of a picture that is panned over
 WINDOW = StreamConfig().window
-STRENGTHS = {"from noise": 1.0, "SDEdit 0.7": 0.7, "SDEdit 0.5": 0.5}
+STRENGTHS = {"from noise": 1.0, "SDEdit 0.7": 0.7, "SDEdit 0.5": 0.5, "SDEdit 0.3": 0.3}
 EACH = 10  # seconds at the start and at the end that are compared
 
 

@@ -89,11 +89,12 @@ MEASURES = (
     Measure("minute", "opening", "60 s, lip-sync: per frame"),
     Measure("minute", "closed", "60 s, mouth shut in pauses", (">=", 0.98), SHARE),
     Measure("minute", "worst_window", "60 s, lip-sync: worst window"),
-    Measure("dubbing", "table/SDEdit 0.5/camera", "dubbing, SDEdit 0.5: camera follows the source", (">=", 0.8)),
+    Measure("dubbing", "table/SDEdit 0.3/camera", "dubbing, SDEdit 0.3: camera follows the source", (">=", 0.8)),
+    Measure("dubbing", "table/SDEdit 0.5/camera", "dubbing, SDEdit 0.5: camera follows the source"),
     Measure("dubbing", "table/SDEdit 0.7/camera", "dubbing, SDEdit 0.7: camera follows the source"),
     Measure("dubbing", "table/from noise/camera", "dubbing from noise: camera follows the source"),
-    Measure("dubbing", "table/SDEdit 0.5/opening", "dubbing, SDEdit 0.5: the new speech"),
-    Measure("dubbing", "table/SDEdit 0.5/source_speech", "dubbing, SDEdit 0.5: the source's own speech"),
+    Measure("dubbing", "table/SDEdit 0.3/opening", "dubbing, SDEdit 0.3: the new speech"),
+    Measure("dubbing", "table/SDEdit 0.3/source_speech", "dubbing, SDEdit 0.3: the source's own speech"),
     Measure("settings", "least", "audio scales 1, 2, 4 at 4, 8, 40 steps: the least lip-sync", (">=", 0.88)),
 )
 TABLES = {  # row -> (title, columns as (key, heading, form))
