@@ -45,7 +45,7 @@ from .hearing import hear
 from .sampling import conditioned, evaluate
 from .vae_export import from_host
 
-RATE, WARM, DECAY = 8e-4, 300, 0.9995
+RATE, WARM, DECAY, EMA = 8e-4, 300, 0.01, 0.9995
 MOUTH, EYES = 5.0, 2.0  # extra weight of the loss where they are
 CLIP_NORM = 1.0  # most of the gradient's norm
 GRAIN, CLOUDS, TINT = 0.15, 0.2, 0.15  # most noise on motion latents: in each cell, in patches of four, of a channel
@@ -155,6 +155,17 @@ def loss_of(talker: Talker, bank: Bank, speech: Speech, count: int, deaf: bool, 
     return error.sum() / (weight.sum() * clean.shape[1])
 
 
+def make_optimizers(talker: Talker, rate: float) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, scaled to AdamW's rates; AdamW for all else."""
+    named = dict(talker.named_parameters())
+    matrices = [value for name, value in named.items() if value.ndim == 2 and ".blocks." in name]
+    others = [value for name, value in named.items() if value.ndim != 2 or ".blocks." not in name]
+    return {
+        "muon": torch.optim.Muon(matrices, rate, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+        "adamw": torch.optim.AdamW(others, rate, (0.9, 0.98), weight_decay=DECAY, fused=others[0].is_cuda),
+    }
+
+
 def late(progress: Progress, enough: float, workers: Workers) -> bool:
     """Whether the time is over, looked at now and then, with one answer for all GPUs."""
     if progress.since % 20:
@@ -215,18 +226,17 @@ def main() -> None:
     talker = Talker(DiTShape(blocks=options.blocks, features=layers * channels, prompts=len(PROMPTS))).to(
         workers.device
     )
-    optimizer = torch.optim.AdamW(
-        talker.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=workers.device.type == "cuda"
-    )
+    optimizers = make_optimizers(talker, options.rate)
     same_weights(workers, talker.parameters())
-    ema = Ema(talker, DECAY)
+    ema = Ema(talker, EMA)
     progress = Progress(workers, None if options.steps else options.seconds, options.steps, began)
     enough = math.inf if options.seconds is None else options.seconds
     if options.state and options.state.is_file():
         tensors, facts = load(options.state, workers.device)
         talker.load_state_dict(under("model.", tensors))
         ema.load_state_dict(under("ema.", tensors), facts["step"])
-        load_optimizer(optimizer, under("optimizer.", tensors))
+        for name, optimizer in optimizers.items():
+            load_optimizer(optimizer, under(f"{name}.", tensors))
         progress.resume(facts["step"])
     elif options.begin:
         talker.load_state_dict(from_models(options.begin))
@@ -240,8 +250,8 @@ def main() -> None:
         facts = {"step": progress.step, "seed": options.seed, "shape": talker.shape.as_dict()}
         save(options.out / "dit.safetensors", {n: t.half() for n, t in ema.state_dict().items()}, facts)
         if options.state:
-            moments = optimizer_tensors(optimizer)
-            parts = (("model.", talker.state_dict()), ("ema.", ema.state_dict()), ("optimizer.", moments))
+            parts = [("model.", talker.state_dict()), ("ema.", ema.state_dict())]
+            parts += [(f"{name}.", optimizer_tensors(optimizer)) for name, optimizer in optimizers.items()]
             save(options.state, {k: v for prefix, t in parts for k, v in prefixed(prefix, t).items()}, facts, 10**9)
 
     def look() -> None:
@@ -254,16 +264,18 @@ def main() -> None:
     parameters = list(talker.parameters())
     sums, told, looked = torch.zeros(2, device=workers.device), time.monotonic(), time.monotonic()
     while progress.goes_on() and not late(progress, enough, workers):
-        set_rate(optimizer, options.rate * cosine(progress.share, progress.step, WARM))
+        for optimizer in optimizers.values():
+            set_rate(optimizer, options.rate * cosine(progress.share, progress.step, WARM))
+            optimizer.zero_grad(set_to_none=False)
         kind = KINDS[torch.multinomial(shares, 1, generator=choice).item()]
         deaf = kind.people > 1 and torch.rand((), generator=choice).item() < DROP
         count = max(1, round(kind.batch * options.batch))
         loss = loss_of(talker, banks[kind], speech, count, deaf, generator)
-        optimizer.zero_grad(set_to_none=False)
         loss.backward()
         average_gradients(workers, parameters)
         torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-        optimizer.step()
+        for optimizer in optimizers.values():
+            optimizer.step()
         ema.update(talker)
         progress.advance()
         sums += torch.stack((loss.detach(), torch.ones_like(loss)))
