@@ -127,7 +127,9 @@ def test_the_loudness_of_many_excerpts_is_the_products(corpus):
         rows = wave.unflatten(0, (-1, seconds * 16_000)) * torch.linspace(0.2, 2, 40 // seconds)[:, None]
         gains = gain_to_target(rows)
         for row, gain in zip(rows, gains, strict=True):
-            assert gain.item() == pytest.approx(20 * math.log10(loudness_gain(sound(row))[1]), abs=0.7)  # blocks begin at whole frames here
+            assert gain.item() == pytest.approx(
+                20 * math.log10(loudness_gain(sound(row))[1]), abs=0.7
+            )  # blocks begin at whole frames here
     assert gain_to_target(torch.zeros(1, 16_000)).item() == 0
 
 
