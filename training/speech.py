@@ -27,7 +27,7 @@ from infinitetalk.audio import loudness_gain
 from infinitetalk.sound import MemorySound
 from talker.truth import SAMPLES, measures, mouth
 
-from .acoustics import THROATS, recorded, throat
+from .acoustics import recorded
 from .espeak import RATE, TEST_VARIANTS, TRAIN_VARIANTS, Voice, is_fresh, say
 from .noises import any_sound, noise
 from .sentences import languages, sentence
@@ -157,10 +157,9 @@ def _read(voice: Voice, split: str, seconds: float, rng: np.random.Generator) ->
     def pause(low: float, high: float) -> int:
         return int(rng.uniform(low, high) * RATE)
 
-    size = int(rng.choice(THROATS))
     at += pause(0.0, 0.8)
     while at < seconds * RATE:
-        said = throat(say(voice, sentence(voice.language, split, rng)), size)
+        said = say(voice, sentence(voice.language, split, rng))
         spoken.append((at, said * 10 ** (rng.uniform(*SENTENCE_GAIN) / 20)))
         at += len(said) + (pause(*LONG_PAUSE) if rng.random() < LONG_SHARE else pause(*PAUSE))
         if rng.random() < OTHER_SHARE:
