@@ -26,10 +26,6 @@ from tests.host.server import ServerUnderTest, changed, node_of, read_video
 from tests.host.small_workflow import fitted
 from training.speech import make_corpus
 
-pytestmark = pytest.mark.skipif(
-    not (talking_model.MODELS / talking_model.DIT).exists(), reason="the talking model's files are not there"
-)
-
 SEED = 2_600_000  # of people and voices; no training is near
 RATE = 16_000
 STEPS = 10
