@@ -12,8 +12,9 @@ import math
 import cv2
 import numpy as np
 
-from .measure import LUMA, outside
+from .measure import outside
 
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
 APART = 5  # frames between the two pictures that tell the camera's motion
 SMALL = 160  # px, at most, on the shorter side of the pictures in which motion is looked for
 BLUR = 1.5  # px, standard deviation: edges become slopes that last for a motion of 2 px

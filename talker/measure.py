@@ -1,10 +1,11 @@
 """The mouth, measured from pixels alone: how far it is open and how wide it is, frame after frame.
 
-Knows nothing of a drawing's parameters, only three facts of its colours: a mouth is dark inside and nothing else near
-it is, skin is light, and lips are redder than skin. Frames are those of a decoded video, so colours at half the
-resolution, a little blur and noise are expected.
+Knows nothing of a drawing's parameters, only three facts of its colours: a mouth is dark inside, lips and skin around
+it are bright in red, and lips have less green than skin. Frames are those of a decoded video, so colours at half the
+resolution, a little blur and noise are expected, and a colour correction that greys the dark: it leaves lips red, while
+their luminance (tried as the measure) comes too near.
 
-Legend: T frames, H x W pixels of the picture, h x w those of the box. Light and green are 0..1, gamma-coded.
+Legend: T frames, H x W pixels of the picture, h x w those of the box. Red and green are 0..1, gamma-coded.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
-DARK, LIT = 0.14, 0.26  # luminance: of a mouth's inside at most, and safely below that of lips
+DARK, LIT = 0.30, 0.55  # red: of a mouth's inside at most, even when greyed; safely below that of lips, 0.63 and more
 LIPS = 0.25  # green of lips; theirs differs from that of any skin by 0.2 and more, unlike the luminance
 EDGE = 0.06  # green to both sides of the border of lips and skin, over which a pixel counts in part
 SKIN = 90  # percentile of the green in the box that is skin, even where most of the box is an open mouth
@@ -41,7 +41,7 @@ def mouth(frames: np.ndarray, box: np.ndarray) -> Mouth:
     box = np.broadcast_to(np.asarray(box, dtype=np.float32), (len(part), 4))
     size = box[:, 2] - box[:, 0]
     nearer = size / size[:1]
-    return Mouth(opening=_opening(part @ LUMA, inside) / nearer, width=_width(part[..., 1], inside) / nearer)
+    return Mouth(opening=_opening(part[..., 0], inside) / nearer, width=_width(part[..., 1], inside) / nearer)
 
 
 def crop(frames: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,9 +81,9 @@ def head_box(mouth_box: np.ndarray, person_box: np.ndarray) -> np.ndarray:
     return np.array([x - above / 2, person_box[1], x + above / 2, y + 0.37 * above])
 
 
-def _opening(light: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _opening(red: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Height of what is dark: the tallest of the columns, each the mean of itself and its neighbours."""
-    columns = (_share(light, DARK, LIT) * inside).sum(axis=1)  # [T, w]
+    columns = (_share(red, DARK, LIT) * inside).sum(axis=1)  # [T, w]
     return ((columns[:, :-2] + columns[:, 1:-1] + columns[:, 2:]) / 3).max(axis=1)
 
 

@@ -56,13 +56,13 @@ def embeds(prompt: str) -> dict[str, torch.Tensor]:
 
 
 def write(talker: Talker, folder: Path, metadata: dict[str, str]) -> list[Path]:
-    """All files below `folder`, which is made; returns their paths."""
+    """All files below `folder`, which is made; returns their paths. metadata: of the weights; embeddings are fixed."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {"dit.safetensors": diffusion_model(talker), "adapter.safetensors": adapter(talker)}
-    files |= {f"{name}_embeds.safetensors": embeds(name) for name in PROMPTS[1:]}
-    for name, tensors in files.items():
-        save_file(tensors, folder / name, {"format": "pt", **metadata})
-    return [folder / name for name in files]
+    weights = {"dit.safetensors": diffusion_model(talker), "adapter.safetensors": adapter(talker)}
+    texts = {f"{name}_embeds.safetensors": embeds(name) for name in PROMPTS[1:]}
+    for name, tensors in (weights | texts).items():
+        save_file(tensors, folder / name, {"format": "pt", **(metadata if name in weights else {})})
+    return [folder / name for name in (*weights, *texts)]
 
 
 def from_checkpoint(path: Path) -> tuple[Talker, dict]:

@@ -1,10 +1,10 @@
 """Trains the small DiT and its adapter: python -m training.train_dit --help
 
-The real objective: flow matching on 81-frame windows whose first latents are held (the picture's, or motion latents of
-the frames before), with a reference picture in the condition; text, audio and both dropped at random, so that guidance
-with three branches works. One, two and three people; several people's voices are bound to their regions by the
-adapter's own rule. Must not know drawing or speech synthesis: `bank.py` and
-`hearing.py` give latents and features.
+The real objective (objective.py): flow matching on 81-frame windows whose first latents are held (the picture's, or
+motion latents of the frames before), with a reference picture in the condition; text, audio and both dropped at random,
+so that guidance with three branches works. One, two and three people; several people's voices are bound to their
+regions by the adapter's own rule. Must not know drawing or speech synthesis: `bank.py` and `hearing.py` give latents
+and features.
 
 Shapes as in dit.py and bank.py.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from .bank import LATENT_FRAMES, MOTION_LATENTS, Bank, Quick, Speech, features_of, make_bank
+from .bank import LATENT_FRAMES, Bank, Quick, make_bank
 from .checkpoint import (
     Ema,
     Progress,
@@ -42,14 +42,16 @@ from .checkpoint import (
 from .dit import DiTShape, Talker
 from .dit_export import PROMPTS, from_models
 from .hearing import hear
-from .sampling import conditioned, evaluate
+from .mistakes import Errors
+from .muon import Muon
+from .objective import DROP, Source, loss_of
+from .sampling import chain, evaluate
 from .vae_export import from_host
 
 RATE, WARM, DECAY, EMA = 8e-4, 300, 0.01, 0.9995
-MOUTH, EYES = 5.0, 2.0  # extra weight of the loss where they are
 CLIP_NORM = 1.0  # most of the gradient's norm
-GRAIN, CLOUDS, TINT = 0.15, 0.2, 0.15  # most noise on motion latents: in each cell, in patches of four, of a channel
-DROP = 0.1  # of text, of audio; independent, so 1 % lose both
+KEPT = 1024  # errors of the net that are kept for each kind of clip
+LOOK = 200  # seconds between two looks at what it can
 TOKENS = 90_000  # of a batch on one GPU, about
 
 
@@ -76,92 +78,13 @@ KINDS = (
 )
 
 
-def draw_times(count: int, generator) -> torch.Tensor:
-    """Flow times in 0..1: half uniform, half logit-normal, then bent by a shift of 1, 3 or 5."""
-    device = generator.device
-    uniform = torch.rand(count, generator=generator, device=device)
-    normal = torch.sigmoid(torch.randn(count, generator=generator, device=device))
-    times = torch.where(torch.arange(count, device=device) % 2 == 0, uniform, normal)
-    shift = 1 + 2 * torch.randint(3, (count,), generator=generator, device=device)
-    return shift * times / (1 + (shift - 1) * times)
-
-
-def held_latents(clips: Bank, generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(latents to hold [B, 16, 3, h, w], how many of them [B], references [B, 16, 3, h, w]) of a batch.
-
-    Half of the clips begin a video: one latent, the reference's own. The others continue one: three motion latents,
-    spoilt in every second clip because a run's own are never exact, and another picture as the reference: what has
-    gone wrong in a window is to be put right in the next.
-    """
-    count, device = len(clips.latents), clips.latents.device
-
-    def rand(share: float) -> torch.Tensor:
-        return torch.rand(count, generator=generator, device=device) < share
-
-    continues, spoilt, strange = rand(0.5), rand(0.5), rand(0.1)
-    motion = clips.motion.float()
-    motion = motion + spoil(motion.shape, generator) * spoilt[:, None, None, None, None]
-    first = clips.latents[:, :, :MOTION_LATENTS].float()
-    held = torch.where(continues[:, None, None, None, None], motion, first)
-    far = (continues | strange)[:, None, None, None, None]
-    reference = torch.where(far, clips.other.float(), clips.own.float())
-    return held, torch.where(continues, MOTION_LATENTS, 1), reference
-
-
-def spoil(shape: torch.Size, generator) -> torch.Tensor:
-    """What windows do to motion latents [B, 16, 3, h, w] in the course of a run: grain, clouds and tints."""
-    batch, channels, frames, height, width = shape
-
-    def noise(most: float, *size: int) -> torch.Tensor:
-        strength = most * torch.rand(batch, 1, 1, 1, 1, generator=generator, device=generator.device)
-        return strength * torch.randn(batch, channels, *size, generator=generator, device=generator.device)
-
-    patches = noise(CLOUDS, 1, -(-height // 4), -(-width // 4))
-    clouds = torch.nn.functional.interpolate(patches[:, :, 0], size=(height, width), mode="bilinear")[:, :, None]
-    return noise(GRAIN, frames, height, width) + clouds + noise(TINT, 1, 1, 1)
-
-
-def loss_of(talker: Talker, bank: Bank, speech: Speech, count: int, deaf: bool, generator) -> torch.Tensor:  # noqa: PLR0913
-    """The weighted flow matching loss of a random batch; deaf: several people without audio."""
-    device = bank.latents.device
-    clips = bank.take(torch.randint(len(bank.latents), (count,), generator=generator, device=device))
-    clean = clips.latents.float()
-    held, length, reference = held_latents(clips, generator)
-    times = draw_times(count, generator)
-    sigma = times[:, None, None, None, None]
-    noise = torch.randn(clean.shape, generator=generator, device=device)
-    free = torch.arange(LATENT_FRAMES, device=device) >= length[:, None]  # [B, T]
-    free = free[:, None, :, None, None]
-    start = torch.cat((held, clean[:, :, MOTION_LATENTS:]), dim=2)
-    x = torch.where(free, torch.lerp(clean, noise, sigma), start)
-
-    people = clips.piece.shape[1]
-    dropped = torch.rand(count, generator=generator, device=device) < DROP
-    first, latter = features_of(speech, clips.piece, clips.start)  # [B, P, 5, L, C], [B, P, 20, 8, L, C]
-    first, latter = first.float(), latter.float()
-    if people == 1:
-        first, latter = (part * ~dropped.view(-1, *[1] * (part.ndim - 1)) for part in (first, latter))
-    if deaf:  # as in a run: the branches without audio have one voice and know no regions
-        first, latter = torch.zeros_like(first[:, :1]), torch.zeros_like(latter[:, :1])
-    prompts = clips.prompts * (torch.rand(count, generator=generator, device=device) >= DROP)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        voices = [talker.audio_tokens(first[:, n], latter[:, n]) for n in range(first.shape[1])]
-        masks = clips.masks.to(voices[0].dtype) if people > 1 and not deaf else None
-        velocity = talker(
-            x, conditioned(reference, clips.grey), 1000 * times, prompts, torch.cat(voices, dim=2), masks, rare=deaf
-        )
-    weight = (1 + MOUTH * clips.mouth + EYES * clips.eyes)[:, None] * free
-    error = (velocity - (noise - clean)).square() * weight
-    return error.sum() / (weight.sum() * clean.shape[1])
-
-
 def make_optimizers(talker: Talker, rate: float) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, scaled to AdamW's rates; AdamW for all else."""
     named = dict(talker.named_parameters())
     matrices = [value for name, value in named.items() if value.ndim == 2 and ".blocks." in name]
     others = [value for name, value in named.items() if value.ndim != 2 or ".blocks." not in name]
     return {
-        "muon": torch.optim.Muon(matrices, rate, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+        "muon": Muon(matrices, rate, DECAY),
         "adamw": torch.optim.AdamW(others, rate, (0.9, 0.98), weight_decay=DECAY, fused=others[0].is_cuda),
     }
 
@@ -254,12 +177,16 @@ def main() -> None:
             parts += [(f"{name}.", optimizer_tensors(optimizer)) for name, optimizer in optimizers.items()]
             save(options.state, {k: v for prefix, t in parts for k, v in prefixed(prefix, t).items()}, facts, 10**9)
 
-    def look() -> None:
+    def look(whole: bool = False) -> None:
         with ema.used_by(talker):
-            tell(evaluate(talker, vae, unheard))
+            tell(evaluate(talker, vae, unheard, whole))
+            tell(chain(talker, vae, unheard, options.out / "windows.png"))
 
     generator = torch.Generator(workers.device).manual_seed(seed)
     choice = torch.Generator().manual_seed(options.seed + progress.step)  # the same on all GPUs
+    sources = {
+        kind: Source(bank, speech, Errors(KEPT, bank.motion.shape[1:], workers.device)) for kind, bank in banks.items()
+    }
     shares = torch.tensor([kind.share for kind in KINDS])
     parameters = list(talker.parameters())
     sums, told, looked = torch.zeros(2, device=workers.device), time.monotonic(), time.monotonic()
@@ -270,7 +197,7 @@ def main() -> None:
         kind = KINDS[torch.multinomial(shares, 1, generator=choice).item()]
         deaf = kind.people > 1 and torch.rand((), generator=choice).item() < DROP
         count = max(1, round(kind.batch * options.batch))
-        loss = loss_of(talker, banks[kind], speech, count, deaf, generator)
+        loss = loss_of(talker, sources[kind], count, deaf, generator)
         loss.backward()
         average_gradients(workers, parameters)
         torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
@@ -284,14 +211,13 @@ def main() -> None:
             tell(f"step {progress.step} loss {mean:.4f} {(time.monotonic() - told) / 100 * 1000:.1f} ms a step")
             sums.zero_()
             told = time.monotonic()
-            if workers.first and time.monotonic() - looked > 100:
-                look()
+            if workers.first and time.monotonic() - looked > LOOK:
                 keep()
+                look()
                 looked = told = time.monotonic()
     if workers.first:
         keep()
-        with ema.used_by(talker):
-            tell(evaluate(talker, vae, unheard, whole=True))
+        look(whole=True)
     leave(workers)
 
 

@@ -24,7 +24,7 @@ from training.vae_export import to_host
 from training.vae_score import draw_strip, score, take_statistics
 
 WARM, EMA = 200, 0.999
-SQUARES, ABSOLUTE, MOTION, KL = 5.0, 0.5, 5.0, 1e-3
+SQUARES, ABSOLUTE, MOTION, KL = 5.0, 0.5, 5.0, 5e-3
 MOUTH, EYES = 5.0, 2.5
 REFRESH = 50  # steps between two chunks of new clips
 RESERVE = 20  # seconds kept for the end: statistics, export, last score
@@ -57,7 +57,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=480, help="of the whole run, drawing and compiling included")
     parser.add_argument("--steps", type=int, help="train so many steps instead")
     parser.add_argument("--resume", type=Path, help="a vae_state.safetensors to go on from")
-    parser.add_argument("--width", type=int, default=16, help="channels of the first level")
+    parser.add_argument("--width", type=int, default=8, help="channels of the first level")
     parser.add_argument("--groups", type=int, default=32, help="groups of four frames in a batch, per device")
     parser.add_argument("--singles", type=int, default=8, help="single pictures in a batch, per device")
     parser.add_argument("--clips", type=int, default=24_000, help="clips kept in memory, 0.2 MB each, per device")
@@ -97,6 +97,10 @@ class Training:
         self.vae.load_state_dict(checkpoint.under("model.", tensors))
         self.ema.load_state_dict(checkpoint.under("ema.", tensors), facts["updates"])
         checkpoint.load_optimizer(self.optimizer, checkpoint.under("optimizer.", tensors))
+        for moments in self.optimizer.state.values():  # files know no channels_last, and a fused step needs it
+            for name, value in moments.items():
+                if value.ndim == 4:
+                    moments[name] = value.contiguous(memory_format=torch.channels_last)
         self.progress.resume(facts["step"])
 
     def step(self, pool: Pool) -> torch.Tensor:
@@ -159,7 +163,7 @@ def main() -> None:
     say(f"{sum(len(shelf.frames) for shelf in pool.shelves)} clips are drawn")
     parts, since, next_score = [], time.monotonic(), None
     while progress.goes_on():
-        next_score = next_score or progress.share + 1 / args.scores
+        next_score = next_score or progress.share + (1 / args.scores if args.scores else math.inf)
         parts.append(training.step(pool))
         if progress.step % REFRESH == 0:
             pool.refresh()

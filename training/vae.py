@@ -170,7 +170,7 @@ class Vae(nn.Module):
     """The whole autoencoder. `latent_mean` and `latent_std` [16] bring latents to mean 0 and deviation 1 per channel;
     they are 0 and 1 until the training is over."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
         self.width = width
         self.encoder, self.decoder = Encoder(width), Decoder(width)

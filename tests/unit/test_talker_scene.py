@@ -8,6 +8,7 @@ import torch
 
 from talker.draw import draw
 from talker.looks import luminance, sample_looks
+from talker.measure import LIT
 from talker.motion import BROW, CAMERAS, NOD, SWAY, camera_at
 from talker.scene import mouth_boxes, person_boxes, pose_at, sample_scenes, search_boxes
 
@@ -81,9 +82,10 @@ def test_a_larger_picture_is_the_same_picture():
 def test_nothing_in_the_search_box_is_dark_while_the_mouth_is_shut(people, size):
     scene = sample_scenes(-(-200 // people), people, size, seed=3)
     _, width, energy = mouths(scene, 1)
-    seen = light(draw(scene, torch.tensor([0.3]), torch.zeros_like(width), width, energy))
-    box = inside(search_boxes(scene), size).any(1, keepdim=True)
+    drawn = draw(scene, torch.tensor([0.3]), torch.zeros_like(width), width, energy)
+    seen, box = light(drawn), inside(search_boxes(scene), size).any(1, keepdim=True)
     assert seen[box.expand_as(seen)].min() > 0.25  # far from the limit of 0.14
+    assert drawn[:, :, 0][box.expand_as(seen)].min() > LIT  # nothing counts as the inside of a mouth
 
 
 @pytest.mark.parametrize("people, size", KINDS)

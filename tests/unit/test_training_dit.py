@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from infinitetalk.features import AudioFeatures, split_taps, window_taps
 from infinitetalk.sound import MemorySound
 from infinitetalk.timeline import Window
-from training.bank import FRAMES, LATENT_FRAMES, MOTION_LATENTS, Speech, cells, features_of, make_bank, regions
+from training.bank import FRAMES, LATENT_FRAMES, MOTION_LATENTS, Bank, Speech, cells, features_of, make_bank, regions
 from training.dit import DiTShape, Talker
-from training.sampling import conditioned, sample
-from training.train_dit import held_latents, loss_of
+from training.mistakes import CERTAIN, STRENGTH, Errors
+from training.objective import Source, held_latents, loss_of
+from training.sampling import chain, conditioned, evaluate, sample
 from training.vae import Vae
 
 SHAPE = DiTShape(blocks=2, ffn=64, features=32, audio_hidden=16, audio_tokens=4, token_width=16)
@@ -40,6 +42,10 @@ def bank(request, vae, speech):
     return make_bank(vae, speech, 3, request.param, (64, 64 * request.param), seed=5)
 
 
+def no_errors(bank: Bank) -> Errors:
+    return Errors(8, bank.motion.shape[1:], torch.device("cpu"))
+
+
 def test_a_clip_hears_what_a_window_of_a_run_hears(speech):
     features = speech.features[2].float()
     run = AudioFeatures(features, features[:1], MemorySound(torch.zeros(1, 1, 10), 16_000), "")
@@ -53,7 +59,7 @@ def test_a_clip_hears_what_a_window_of_a_run_hears(speech):
 
 def test_a_clip_begins_with_its_reference_and_continues_like_a_run(bank, vae):
     assert torch.equal(bank.own[:, :, 0], bank.latents[:, :, 0])
-    held, length, reference = held_latents(bank, torch.Generator().manual_seed(0))
+    held, length, reference = held_latents(bank, no_errors(bank), torch.Generator().manual_seed(0))
     assert set(length.tolist()) <= {1, MOTION_LATENTS}
     condition = conditioned(reference, bank.grey)
     assert condition.shape[1:3] == (20, LATENT_FRAMES)
@@ -87,12 +93,14 @@ def test_a_step_teaches_every_weight(bank, speech):
     optimizer = torch.optim.AdamW(talker.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(4)
     before = {name: value.clone() for name, value in talker.state_dict().items()}
+    errors = no_errors(bank)
     for _ in range(4):  # the layers that begin with zeros keep those before them still for a step each
-        loss = loss_of(talker, bank, speech, 3, False, generator)
+        loss = loss_of(talker, Source(bank, speech, errors), 3, False, generator)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert [name for name, value in talker.state_dict().items() if torch.equal(value, before[name])] == []
+    assert errors.next > 0 and errors.kept.abs().max() > 0
 
 
 def test_sampling_keeps_what_is_held(bank):
@@ -107,3 +115,30 @@ def test_sampling_keeps_what_is_held(bank):
         latents = sample(talker, held, condition, audio, prompts, masks, torch.Generator().manual_seed(0))
     assert torch.equal(latents[:, :, :1], held)
     assert latents.shape == bank.latents.shape
+
+
+def test_errors_of_late_times_are_kept_and_given_again():
+    errors = Errors(5, (16, MOTION_LATENTS, 2, 2), torch.device("cpu"))
+    assert errors.some(4, torch.Generator()).eq(0).all()
+    sigma = torch.tensor([0.5 * CERTAIN, CERTAIN + 0.1, 0.1])
+    for _ in range(2):
+        errors.keep(torch.ones(3, 16, LATENT_FRAMES, 2, 2), sigma)
+    kept = errors.kept[:, 0, 0, 0, 0].tolist()
+    assert kept == pytest.approx([0.1, 0, 0.1, 0.5 * CERTAIN, 0])  # the sixth lies where the first was
+    given = errors.some(200, torch.Generator().manual_seed(0))
+    assert given.shape == (200, 16, MOTION_LATENTS, 2, 2)
+    assert 0 <= given.min() and 0.8 < given.max() / (STRENGTH * 0.5 * CERTAIN) <= 1
+    assert given.std(dim=(1, 2, 3, 4)).eq(0).all()
+
+
+def test_a_look_measures_a_window_and_windows_that_follow_each_other(vae, tmp_path):
+    generator = torch.Generator().manual_seed(6)
+    opening = torch.rand(3, 500, generator=generator)
+    features = torch.rand(3, 500, 4, 8, generator=generator).half()
+    unheard = Speech(features, opening, opening, torch.tensor([False, False, True]))
+    talker = Talker(SHAPE).eval()
+    assert evaluate(talker, vae, unheard, clips=2).startswith("1 people: opening")
+    told = chain(talker, vae, unheard, tmp_path / "windows.png", clips=2, windows=2)
+    assert told.startswith("2 windows, colour ") and "lag" in told
+    with Image.open(tmp_path / "windows.png") as picture:
+        assert picture.size == (3 * 128, 2 * 128)

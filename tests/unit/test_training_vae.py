@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from talker.measure import DARK, LUMA
+from talker.flow import LUMA
 from training.train_vae import losses
 from training.vae import Vae
 from training.vae_clips import FLUTTERS, KINDS, SIDE, SPEAKS, Pool, make_clips, mouths
@@ -85,7 +85,7 @@ def test_squares_weigh_the_open_mouth(pool):
     assert set(weights[:6].unique().tolist()) <= {2, 4, 10} and set(weights[6:].unique().tolist()) <= {1, 2, 5}
     light = (pictures.permute(0, 2, 3, 1) / 255) @ torch.from_numpy(LUMA)
     red = pictures[:, 0].int() - pictures[:, 1].int()
-    inside = (light < DARK) & (red > 25)  # the dark of mouths is reddish, hair and glasses hardly
+    inside = (light < 0.14) & (red > 25)  # the dark of mouths is reddish, hair and glasses hardly
     heavy = weights[:, 0] >= torch.tensor([10.0] * 6 + [5.0] * 120)[:, None, None]
     assert inside.sum() > 500
     assert (inside & heavy).sum() > 0.9 * inside.sum()
