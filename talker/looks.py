@@ -4,7 +4,7 @@ Lengths are in face units: at face scale 1 in a frame 128 px high, one unit is o
 the face, x to the right, y down. This file must not know time, cameras or pixels.
 
 Two promises the measures rest on: skin is bright (luminance above 0.5) and the lips are clearly darker and redder than
-it (0.3-0.45), so that the mouth's interior is the only dark thing between nose and chin.
+it (0.3-0.45, with a red of 0.63 and more), so that the mouth's interior is the only dark thing between nose and chin.
 """
 
 from dataclasses import dataclass, fields

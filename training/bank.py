@@ -110,6 +110,15 @@ def features_of(speech: Speech, piece: torch.Tensor, start: torch.Tensor) -> tup
     return one, speech.features[piece[..., None, None], latter.clamp(0, last)]
 
 
+def conditioned(reference: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+    """Mask and latents of a reference followed by grey: [B, 16, 3, h, w], [1, 16, 1, h, w] -> [B, 20, 21, h, w]."""
+    tail = grey.float().expand(len(reference), -1, LATENT_FRAMES - reference.shape[2], -1, -1)
+    latents = torch.cat((reference.float(), tail), dim=2)
+    mask = torch.zeros_like(latents[:, :4])
+    mask[:, :, :1] = 1
+    return torch.cat((mask, latents), dim=1)
+
+
 def choose_speech(speech: Speech, shape: tuple[int, int], idle: float, generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Pieces and starts for n clips of P people; in a share `idle` a person is silent, but never all of them."""
     device = speech.features.device

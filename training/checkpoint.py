@@ -219,13 +219,20 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Undo `optimizer_tensors`; rates and other settings stay the optimizer's own."""
+    """Undo `optimizer_tensors`; rates and other settings stay the optimizer's own.
+
+    Moments get their parameter's memory format, which files do not know and fused steps ask for.
+    """
     whole = optimizer.state_dict()
     state: dict[int, Tensors] = {}
     for name, value in tensors.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def save(path: Path, tensors: Tensors, facts: dict, most: int = 15_000_000) -> list[Path]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .bank import LATENT_FRAMES, MOTION_LATENTS, Bank, Speech, features_of
+from .bank import LATENT_FRAMES, MOTION_LATENTS, Bank, Speech, conditioned, features_of
 from .dit import Talker
 from .mistakes import Errors, noise
-from .sampling import conditioned
 
 MOUTH, EYES = 5.0, 2.0  # extra weight of the loss where they are
 DROP = 0.1  # of text, of audio; independent, so 1 % lose both

@@ -17,22 +17,13 @@ from talker.measure import mouth
 from talker.scene import person_boxes, sample_scenes, search_boxes
 from talker.sync import score
 
-from .bank import BEFORE, FRAMES, LATENT_FRAMES, MOTION, Speech, choose_speech, features_of, regions
+from .bank import BEFORE, FRAMES, MOTION, Speech, choose_speech, conditioned, features_of, regions
 from .dit import Talker
 
 SEED, CLIPS = 990_001, 12
 STEPS, SHIFT = 8, 3.0
 WINDOWS = 6  # that follow each other in `chain`: as many as a piece of speech is long
 LOOKS = (((128, 128), 1, 0.0), ((128, 192), 2, 0.4), ((128, 256), 3, 0.3))  # size, people, share of idle people
-
-
-def conditioned(reference: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
-    """Mask and latents of a reference followed by grey: [B, 16, 3, h, w], [1, 16, 1, h, w] -> [B, 20, 21, h, w]."""
-    tail = grey.float().expand(len(reference), -1, LATENT_FRAMES - reference.shape[2], -1, -1)
-    latents = torch.cat((reference.float(), tail), dim=2)
-    mask = torch.zeros_like(latents[:, :4])
-    mask[:, :, :1] = 1
-    return torch.cat((mask, latents), dim=1)
 
 
 def sample(talker: Talker, held, condition, audio, prompts, masks, generator) -> torch.Tensor:  # noqa: PLR0913

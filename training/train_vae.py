@@ -97,10 +97,6 @@ class Training:
         self.vae.load_state_dict(checkpoint.under("model.", tensors))
         self.ema.load_state_dict(checkpoint.under("ema.", tensors), facts["updates"])
         checkpoint.load_optimizer(self.optimizer, checkpoint.under("optimizer.", tensors))
-        for moments in self.optimizer.state.values():  # files know no channels_last, and a fused step needs it
-            for name, value in moments.items():
-                if value.ndim == 4:
-                    moments[name] = value.contiguous(memory_format=torch.channels_last)
         self.progress.resume(facts["step"])
 
     def step(self, pool: Pool) -> torch.Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from infinitetalk.colour import match_colour
+from talker.looks import luminance
 from talker.measure import mouth
 from talker.scene import sample_scenes, search_boxes
 from talker.sync import CLOSED, correlation, width_correlation
@@ -47,6 +49,21 @@ def test_blur_and_noise_hardly_matter(blur, noise, least):
     assert correlation(found.opening, drawn.opening[0]) > least
     assert width_correlation(found.width, drawn.width[0], drawn.opening[0]) > 0.95
     assert found.opening[drawn.opening[0] == 0].max() < CLOSED / 2
+
+
+def test_a_mouth_that_colour_correction_greys_is_still_seen():
+    """A wide mouth makes a pale picture darker than its reference, so the correction lightens all that is dark."""
+    dark, rows = 0.0, []
+    for seed in range(10):
+        drawn = clip(seed=seed)
+        frames = torch.from_numpy(drawn.frames).float() / 255
+        greyed = (match_colour(frames, frames[0]) * 255).round().to(torch.uint8).numpy()
+        x0, y0, x1, y1 = drawn.mouths[0].astype(int)
+        widest = greyed[drawn.opening[0].argmax(), y0:y1, x0:x1]
+        dark = max(dark, float(luminance(widest / 255.0).min()))
+        rows.append(correlation(mouth(greyed, drawn.mouths[0]).opening, drawn.opening[0]))
+    assert dark > 0.14  # of a mouth that is 0.06 as drawn
+    assert min(rows) > 0.99
 
 
 @pytest.mark.parametrize(("people", "size"), [(1, (96, 160)), (1, (160, 96)), (2, (128, 192)), (3, (128, 256))])

@@ -110,3 +110,18 @@ def test_files_of_different_moments_are_refused(tmp_path):
 
 def test_one_worker_is_its_own_mean():
     assert mean_over(ALONE, torch.tensor(3.0)) == 3
+
+
+def test_moments_get_the_memory_format_of_their_parameters(tmp_path):
+    made = []
+    for _ in range(2):
+        conv = torch.nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+        made.append((conv, torch.optim.AdamW(conv.parameters())))
+    (conv, first), (other, second) = made
+    conv(torch.ones(1, 4, 5, 5)).square().mean().backward()
+    first.step()
+    save(tmp_path / "state.safetensors", optimizer_tensors(first), {})
+    load_optimizer(second, load(tmp_path / "state.safetensors")[0])
+    for name in ("exp_avg", "exp_avg_sq"):
+        moment = second.state[other.weight][name]
+        assert moment.stride() == other.weight.stride() and torch.equal(moment, first.state[conv.weight][name])

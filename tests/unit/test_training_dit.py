@@ -9,11 +9,22 @@ from PIL import Image
 from infinitetalk.features import AudioFeatures, split_taps, window_taps
 from infinitetalk.sound import MemorySound
 from infinitetalk.timeline import Window
-from training.bank import FRAMES, LATENT_FRAMES, MOTION_LATENTS, Bank, Speech, cells, features_of, make_bank, regions
+from training.bank import (
+    FRAMES,
+    LATENT_FRAMES,
+    MOTION_LATENTS,
+    Bank,
+    Speech,
+    cells,
+    conditioned,
+    features_of,
+    make_bank,
+    regions,
+)
 from training.dit import DiTShape, Talker
 from training.mistakes import CERTAIN, STRENGTH, Errors
 from training.objective import Source, held_latents, loss_of
-from training.sampling import chain, conditioned, evaluate, sample
+from training.sampling import chain, evaluate, sample
 from training.vae import Vae
 
 SHAPE = DiTShape(blocks=2, ffn=64, features=32, audio_hidden=16, audio_tokens=4, token_width=16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from talker.flow import LUMA
+from talker.looks import luminance
 from training.train_vae import losses
 from training.vae import Vae
 from training.vae_clips import FLUTTERS, KINDS, SIDE, SPEAKS, Pool, make_clips, mouths
@@ -83,7 +83,7 @@ def test_squares_weigh_the_open_mouth(pool):
     assert pictures.shape == (6 + 4 * 30, 3, SIDE, SIDE) and pictures.dtype == torch.uint8
     assert weights.shape == (6 + 4 * 30, 1, SIDE, SIDE)
     assert set(weights[:6].unique().tolist()) <= {2, 4, 10} and set(weights[6:].unique().tolist()) <= {1, 2, 5}
-    light = (pictures.permute(0, 2, 3, 1) / 255) @ torch.from_numpy(LUMA)
+    light = luminance(pictures.permute(0, 2, 3, 1) / 255)
     red = pictures[:, 0].int() - pictures[:, 1].int()
     inside = (light < 0.14) & (red > 25)  # the dark of mouths is reddish, hair and glasses hardly
     heavy = weights[:, 0] >= torch.tensor([10.0] * 6 + [5.0] * 120)[:, None, None]
