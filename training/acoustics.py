@@ -1,20 +1,27 @@
-"""What rooms and microphones do to a voice: a random tone colour and a little echo.
+"""What throats, rooms and microphones do to a voice: its size, a tone colour, even loudness and a little echo.
 
-The synthetic voices come as from no room at all, and all alike; recordings of people do not.
+The synthetic voices come as from no room at all, and all alike; people and their recordings do not.
 Shapes: N samples at 16 kHz, float32 [N].
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import fftconvolve
+from scipy.signal import fftconvolve, resample_poly
 
 RATE = 16_000
-COLOURED, ECHOED = 0.6, 0.3  # shares of the recordings
+COLOURED, ECHOED, EVENED = 0.6, 0.3, 0.4  # shares of the recordings
+THROATS = range(16, 26)  # twentieths by which a voice is stretched: 20 % shorter to 25 % longer throats
+EVEN = (0.2, 0.6)  # how much of the loudness' changes a compressor takes away
 HINGES = np.array((0, 150, 400, 1000, 2500, 5000, 8000.0))  # Hz between which the tone colour runs straight
 COLOUR = 4.0  # dB, deviation at each
 CUTS = ((40.0, 250.0), (4500.0, 8000.0))  # Hz: where a microphone begins and where it ends
 ECHO_SECONDS, ECHO_LEVEL = (0.1, 0.4), (-26.0, -12.0)  # until it is 60 dB down; dB of the direct sound
+
+
+def throat(said: np.ndarray, twentieths: int) -> np.ndarray:
+    """A voice from a larger or smaller throat: stretched by twentieths / 20, all its frequencies lowered by as much."""
+    return said if twentieths == 20 else resample_poly(said, twentieths, 20).astype(said.dtype)
 
 
 def recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -23,7 +30,17 @@ def recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         wave = _coloured(wave, rng)
     if rng.random() < ECHOED:
         wave = _echoed(wave, rng)
+    if rng.random() < EVENED:
+        wave = evened(wave, rng.uniform(*EVEN))
     return wave.astype(np.float32)
+
+
+def evened(wave: np.ndarray, amount: float) -> np.ndarray:
+    """What compressors of broadcasts and prompts do: loud parts softer, soft ones louder, over about 0.1 s."""
+    window = np.hanning(RATE // 10)
+    size = np.sqrt(fftconvolve(wave.astype(np.float64) ** 2, window / window.sum(), mode="same").clip(0))
+    loud = np.quantile(size, 0.95) + 1e-9
+    return wave * np.maximum(size / loud, 0.05) ** -amount  # below -26 dB all is raised alike
 
 
 def _coloured(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from torch.nn.functional import pad
 
-from talker.truth import SAMPLES
+from talker.truth import SAMPLES, mouth_of_sound
 
 from .bank import Speech
 from .speech import Corpus
 from .train_wav2vec import encode_batch, load_encoder
 
 FRAMES = 500  # of a cut piece: 20 s
-HOLES, HOLE = 0.35, (50, 300)  # share of the pieces with a silence put in; its frames
+HOLES, HOLE = 0.5, (15, 250)  # share of the pieces with a silence put in; its frames
 IDLE_EVERY, IDLE = 8, 560  # each eighth piece is followed by so many silent frames, which make silent pieces
 
 
@@ -62,7 +62,7 @@ def _pieces(corpus: Corpus, seed: int) -> Iterator[tuple[torch.Tensor, torch.Ten
         elif torch.rand((), generator=generator) < HOLES:
             length = whole(*HOLE)
             begin = whole(0, len(opening) - length)
-            wave, opening = wave.clone(), opening.clone()
+            wave = wave.clone()
             wave[begin * SAMPLES : (begin + length) * SAMPLES] = 0
-            opening[begin : begin + length] = 0
+            opening, width = mouth_of_sound(wave, len(opening))
         yield wave, opening, width

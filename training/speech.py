@@ -27,7 +27,7 @@ from infinitetalk.audio import loudness_gain
 from infinitetalk.sound import MemorySound
 from talker.truth import SAMPLES, measures, mouth
 
-from .acoustics import recorded
+from .acoustics import THROATS, recorded, throat
 from .espeak import RATE, TEST_VARIANTS, TRAIN_VARIANTS, Voice, is_fresh, say
 from .noises import any_sound, noise
 from .sentences import languages, sentence
@@ -36,7 +36,7 @@ SPLITS = ("train", "test")
 TENSORS = ("wave", "level", "centroid", "starts")  # of a corpus
 PIECE = (20.0, 54.0)  # seconds after which a piece ends with its sentence
 PAUSE, LONG_PAUSE, LONG_SHARE = (0.15, 1.3), (2.0, 3.5), 0.05
-OTHER, OTHER_SHARE, OTHER_LEVEL = (1.5, 5.0), 0.13, (-45.0, -25.0)  # seconds, how often after a sentence, dB
+OTHER, OTHER_SHARE, OTHER_LEVEL = (1.5, 5.0), 0.05, (-50.0, -32.0)  # seconds, how often after a sentence, dB
 SENTENCE_GAIN = (-4.0, 3.0)  # dB
 NOISE_FLOOR = (-75.0, -50.0)  # dB of full scale
 
@@ -157,9 +157,10 @@ def _read(voice: Voice, split: str, seconds: float, rng: np.random.Generator) ->
     def pause(low: float, high: float) -> int:
         return int(rng.uniform(low, high) * RATE)
 
+    size = int(rng.choice(THROATS))
     at += pause(0.0, 0.8)
     while at < seconds * RATE:
-        said = say(voice, sentence(voice.language, split, rng))
+        said = throat(say(voice, sentence(voice.language, split, rng)), size)
         spoken.append((at, said * 10 ** (rng.uniform(*SENTENCE_GAIN) / 20)))
         at += len(said) + (pause(*LONG_PAUSE) if rng.random() < LONG_SHARE else pause(*PAUSE))
         if rng.random() < OTHER_SHARE:
