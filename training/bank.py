@@ -9,10 +9,8 @@ Shapes: n clips, P people, L encoder layers, C channels, h, w latent cells (8 pi
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from talker.draw import draw
 from talker.motion import CAMERAS
@@ -55,16 +53,6 @@ class Bank:
     start: torch.Tensor  # int64 [n, P]: the clip's first frame within the piece
     prompts: torch.Tensor  # int64 [n]
     masks: torch.Tensor  # bool [n, P + 1, S]
-
-    def save(self, path: Path) -> None:
-        """For the next training on this machine."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({f.name: getattr(self, f.name).contiguous() for f in fields(self)}, path)
-
-    @classmethod
-    def load(cls, path: Path, device: torch.device) -> Bank:
-        """What `save` wrote."""
-        return cls(**load_file(path, device=str(device)))
 
     def take(self, index: torch.Tensor) -> Bank:
         """The clips of `index`."""
@@ -120,7 +108,7 @@ def conditioned(reference: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
 
 
 def choose_speech(speech: Speech, shape: tuple[int, int], idle: float, generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pieces and starts for n clips of P people; in a share `idle` a person is silent, but never all of them."""
+    """Pieces and starts, both int64 of a shape (n, P); in a share `idle` one is silent, but never all of several."""
     device = speech.features.device
     loud, quiet = (torch.nonzero(flag)[:, 0] for flag in (~speech.silent, speech.silent))
 
@@ -128,7 +116,8 @@ def choose_speech(speech: Speech, shape: tuple[int, int], idle: float, generator
         return choices[torch.randint(len(choices), shape, generator=generator, device=device)]
 
     rests = torch.rand(shape, generator=generator, device=device) < idle
-    rests &= ~rests.all(dim=1, keepdim=True)
+    if shape[1] > 1:
+        rests &= ~rests.all(dim=1, keepdim=True)
     piece = torch.where(rests, pick(quiet), pick(loud))
     last = speech.features.shape[1] - FRAMES - BEFORE
     start = BEFORE + torch.randint(last, shape, generator=generator, device=device)

@@ -237,7 +237,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
 
 def save(path: Path, tensors: Tensors, facts: dict, most: int = 15_000_000) -> list[Path]:
     """Write a checkpoint and return its files: path itself, then path-1, path-2 ..., each of at most `most` bytes
-    (one larger tensor has a file of its own). `facts` is anything json takes, such as the step.
+    (one larger tensor has a file of its own), as large ones do not pass everywhere. `facts` is anything json takes,
+    such as the step.
 
     Half-written files never carry the final names.
     """

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch.nn.functional import pad
 
-from talker.truth import SAMPLES, mouth_of_sound
+from talker.truth import SAMPLES, mouth
 
 from .bank import Speech
+from .excerpts import NOTHING
 from .speech import Corpus
 from .train_wav2vec import encode_batch, load_encoder
 
@@ -29,7 +30,7 @@ def hear(corpus: Path, encoder: Path, device: torch.device, seed: int) -> Speech
     """All of a corpus through the encoder of a folder."""
     model = load_encoder(encoder).to(device)
     parts: dict[str, list[torch.Tensor]] = {"features": [], "opening": [], "width": []}
-    for wave, opening, width in _pieces(Corpus.load(corpus), seed):
+    for wave, opening, width in pieces(Corpus.load(corpus), seed):
         with torch.no_grad():
             heard = encode_batch(model, wave[None].to(device))[0].half()
         frames = min(len(heard), len(opening))
@@ -40,7 +41,7 @@ def hear(corpus: Path, encoder: Path, device: torch.device, seed: int) -> Speech
     return Speech(**joined, silent=(joined["opening"] == 0).all(dim=1))
 
 
-def _pieces(corpus: Corpus, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def pieces(corpus: Corpus, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """(wave, opening, width) of each piece and of those with silences in them or behind them."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -50,19 +51,15 @@ def _pieces(corpus: Corpus, seed: int) -> Iterator[tuple[torch.Tensor, torch.Ten
     nothing = torch.zeros(FRAMES + 1)
     yield torch.zeros((FRAMES + 1) * SAMPLES), nothing, nothing + 0.5
     for n in range(len(corpus)):
-        piece = corpus.piece(n)
-        wave, opening, width = piece.wave, piece.opening, piece.width
-        if len(opening) < FRAMES:
-            wave, opening, width = wave.tile(3), opening.tile(3), width.tile(3)
+        wave, level, centroid = corpus.sound(n)
         if n % IDLE_EVERY == 0:
-            before = n % (2 * IDLE_EVERY) == 0
-            around = (IDLE, 0) if before else (0, IDLE)
+            around = (IDLE, 0) if n % (2 * IDLE_EVERY) == 0 else (0, IDLE)
             wave = pad(wave, tuple(SAMPLES * count for count in around))
-            opening, width = pad(opening, around), pad(width, around)
+            level, centroid = pad(level, around, value=NOTHING), pad(centroid, around)
         elif torch.rand((), generator=generator) < HOLES:
             length = whole(*HOLE)
-            begin = whole(0, len(opening) - length)
-            wave = wave.clone()
+            begin = whole(0, len(level) - length)
+            wave, level = wave.clone(), level.clone()
             wave[begin * SAMPLES : (begin + length) * SAMPLES] = 0
-            opening, width = mouth_of_sound(wave, len(opening))
-        yield wave, opening, width
+            level[begin : begin + length] = NOTHING
+        yield wave, *mouth(level, centroid)

@@ -44,15 +44,15 @@ class Errors:
     def keep(self, error: torch.Tensor, sigma: torch.Tensor) -> None:
         """Take in (true - predicted) velocity [B, 16, T, h, w] at flow times sigma [B]; the oldest ones go.
 
-        Each time from other latent frames. Times sigma these are errors of the clean latents.
+        Each time from other latent frames. Times sigma these are errors of the clean latents. Where sigma is not
+        below CERTAIN, what was kept in that place stays.
         """
         count, frames = min(len(error), len(self.kept)), self.kept.shape[2]
         begin = frames + self.next % (error.shape[2] - 2 * frames + 1)
         part = error[:count, :, begin : begin + frames].float()
-        share = torch.where(sigma[:count] < CERTAIN, sigma[:count], 0.0)
-        part = part * share[:, None, None, None, None]
+        times = sigma[:count, None, None, None, None]
         place = (self.next + torch.arange(count, device=part.device)) % len(self.kept)
-        self.kept[place] = part
+        self.kept[place] = torch.where(times < CERTAIN, times * part, self.kept[place])
         self.next = (self.next + count) % len(self.kept)
 
     def some(self, count: int, generator: torch.Generator) -> torch.Tensor:

@@ -16,7 +16,9 @@ from .dit import Talker
 from .mistakes import Errors, noise
 
 MOUTH, EYES = 5.0, 2.0  # extra weight of the loss where they are
-DROP = 0.1  # of text, of audio; independent, so 1 % lose both
+# Shares of the clips without text and without audio, independent of each other. What guidance multiplies is the
+# difference of the branches, so the one without audio has to read a mouth from a noisy picture as well as the other.
+TEXT_DROP, AUDIO_DROP = 0.1, 0.25
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,14 @@ def loss_of(talker: Talker, source: Source, count: int, deaf: bool, generator) -
     x = torch.where(free, torch.lerp(clean, grain, sigma), start)
 
     people = clips.piece.shape[1]
-    dropped = torch.rand(count, generator=generator, device=device) < DROP
+    dropped = torch.rand(count, generator=generator, device=device) < AUDIO_DROP
     first, latter = features_of(source.speech, clips.piece, clips.start)  # [B, P, 5, L, C], [B, P, 20, 8, L, C]
     first, latter = first.float(), latter.float()
     if people == 1:
         first, latter = (part * ~dropped.view(-1, *[1] * (part.ndim - 1)) for part in (first, latter))
     if deaf:  # as in a run: the branches without audio have one voice and know no regions
         first, latter = torch.zeros_like(first[:, :1]), torch.zeros_like(latter[:, :1])
-    prompts = clips.prompts * (torch.rand(count, generator=generator, device=device) >= DROP)
+    prompts = clips.prompts * (torch.rand(count, generator=generator, device=device) >= TEXT_DROP)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         voices = [talker.audio_tokens(first[:, n], latter[:, n]) for n in range(first.shape[1])]
         masks = clips.masks.to(voices[0].dtype) if people > 1 and not deaf else None

@@ -209,7 +209,7 @@ def languages(split: str) -> list[str]:
 
 def sentence(language: str, split: str, rng: np.random.Generator) -> str:
     """One sentence, or a short call: what it says depends on `rng` alone."""
-    lists = [_allowed(text.split("|"), language, split) for text in (TRAIN | TEST)[language]]
+    lists = [allowed(text.split("|"), language, split) for text in (TRAIN | TEST)[language]]
     who, what, when, calls = ([str(rng.choice(phrases)) for _ in range(2)] for phrases in lists)
     kind = rng.random()
     if kind < 0.15:
@@ -225,7 +225,7 @@ def sentence(language: str, split: str, rng: np.random.Generator) -> str:
     return f"{who[0]} {what[0]} {when[0]}."
 
 
-def _allowed(phrases: list[str], language: str, split: str) -> list[str]:
+def allowed(phrases: list[str], language: str, split: str) -> list[str]:
     """Of a language that both splits speak, each has its own phrases."""
     if language not in SHARED:
         return phrases

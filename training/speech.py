@@ -68,10 +68,16 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.voices)
 
-    def piece(self, n: int) -> Piece:
+    def sound(self, n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Piece n as wave float32 [N] in -1..1, and level [F] and centroid [F] of the speech in it."""
         begin, end = self.starts[n : n + 2].tolist()
         wave = self.wave[begin * SAMPLES : end * SAMPLES].float() / 32767
-        return Piece(wave, self.opening[begin:end], self.width[begin:end], self.voices[n])
+        return wave, self.level[begin:end], self.centroid[begin:end]
+
+    def piece(self, n: int) -> Piece:
+        """Piece n with its mouth."""
+        begin, end = self.starts[n : n + 2].tolist()
+        return Piece(self.sound(n)[0], self.opening[begin:end], self.width[begin:end], self.voices[n])
 
     @property
     def opening(self) -> torch.Tensor:
@@ -96,11 +102,14 @@ class Corpus:
         return Corpus(**tensors, voices=self.voices)
 
     def save(self, path: str | Path) -> None:
+        """As one safetensors file; its folder is made."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: getattr(self, name) for name in TENSORS}
         save_file(tensors, path, {"voices": json.dumps(self.voices)})
 
     @classmethod
     def load(cls, path: str | Path) -> Corpus:
+        """What `save` wrote."""
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             return cls(**tensors, voices=tuple(json.loads(file.metadata()["voices"])))

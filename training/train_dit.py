@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from infinitetalk.digests import file_digest
+
 from .bank import LATENT_FRAMES, Bank, Quick, make_bank
 from .checkpoint import (
     Ema,
@@ -44,14 +46,14 @@ from .dit_export import PROMPTS, from_models
 from .hearing import hear
 from .mistakes import Errors
 from .muon import Muon
-from .objective import DROP, Source, loss_of
-from .sampling import chain, evaluate
+from .objective import AUDIO_DROP, Source, loss_of
+from .sampling import CLIPS, chain, evaluate
 from .vae_export import from_host
 
 RATE, WARM, DECAY, EMA = 8e-4, 300, 0.01, 0.9995
 CLIP_NORM = 1.0  # most of the gradient's norm
 KEPT = 1024  # errors of the net that are kept for each kind of clip
-LOOK = 200  # seconds between two looks at what it can
+LOOK = 600  # seconds between two looks at what it can
 TOKENS = 90_000  # of a batch on one GPU, about
 
 
@@ -66,6 +68,7 @@ class Kind:
 
     @property
     def batch(self) -> int:
+        """Clips in a batch of about TOKENS."""
         return max(1, round(TOKENS / (LATENT_FRAMES * self.size[0] * self.size[1] // 256)))
 
 
@@ -96,7 +99,8 @@ def late(progress: Progress, enough: float, workers: Workers) -> bool:
     return mean_over(workers, torch.tensor(progress.elapsed(), device=workers.device)).item() > enough
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: list[str] | None) -> argparse.Namespace:
+    """The options, of the command line by default."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vae", type=Path, required=True, help="file in the host's layout that train_vae wrote")
     parser.add_argument("--encoder", type=Path, required=True, help="folder that train_wav2vec wrote")
@@ -105,7 +109,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="gets the averaged weights, dit.safetensors, in fp16")
     parser.add_argument("--state", type=Path, help="whole state of the training: read if it is there, written")
     parser.add_argument("--begin", type=Path, help="folder of a models' layout to begin with when there is no state")
-    parser.add_argument("--banks", type=Path, help="folder in which the clips are kept for the next call")
     parser.add_argument("--seconds", type=float, help="leave after so many")
     parser.add_argument("--steps", type=int, help="of the whole training; without, it is as long as --seconds")
     parser.add_argument("--clips", type=int, default=12_000, help="in the bank of each GPU")
@@ -114,13 +117,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device")
+    parser.add_argument("--look", type=int, default=CLIPS, help="at so many clips now and then; 0: at none")
     parser.add_argument("--plain", action="store_true", help="do not compile")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     began = time.monotonic()
-    options = arguments()
+    options = arguments(given)
     workers = join(options.device)
     torch.set_float32_matmul_precision("high")
 
@@ -128,21 +132,21 @@ def main() -> None:
         if workers.first:
             print(f"{time.monotonic() - began:6.1f} s", *words, flush=True)
 
+    made_of = [file_digest(path) for path in (options.vae, options.encoder / "model.safetensors")]
+    state = {}
+    if options.state and options.state.is_file():
+        state, facts = load(options.state, workers.device)
+        if facts["made_of"] != made_of:
+            raise SystemExit(f"--state: {options.state} is of another VAE or encoder.\nUse --begin, or delete it.")
     vae = Quick(from_host(load_file(options.vae)).to(workers.device))
     speech = hear(options.speech, options.encoder, workers.device, options.seed)
     unheard = hear(options.unheard, options.encoder, workers.device, options.seed)
     tell("speech", tuple(speech.features.shape), "silent pieces", int(speech.silent.sum()))
     seed = 1000 * options.seed + workers.rank
-    banks = {}
+    banks: dict[Kind, Bank] = {}
     for kind in KINDS:
-        count = max(2, round(kind.clips * options.clips))
-        name = f"{kind.size[0]}x{kind.size[1]}-{workers.rank}.safetensors"
-        if options.banks and (options.banks / name).is_file():
-            banks[kind] = Bank.load(options.banks / name, workers.device)
-        else:
-            banks[kind] = make_bank(vae, speech, count, kind.people, kind.size, seed)
-            if options.banks:
-                banks[kind].save(options.banks / name)
+        count = max(1, round(kind.clips * options.clips))
+        banks[kind] = make_bank(vae, speech, count, kind.people, kind.size, seed)
         tell("bank", kind.size, len(banks[kind].latents))
     layers, channels = speech.features.shape[2:]
     torch.manual_seed(options.seed)
@@ -154,12 +158,11 @@ def main() -> None:
     ema = Ema(talker, EMA)
     progress = Progress(workers, None if options.steps else options.seconds, options.steps, began)
     enough = math.inf if options.seconds is None else options.seconds
-    if options.state and options.state.is_file():
-        tensors, facts = load(options.state, workers.device)
-        talker.load_state_dict(under("model.", tensors))
-        ema.load_state_dict(under("ema.", tensors), facts["step"])
+    if state:
+        talker.load_state_dict(under("model.", state))
+        ema.load_state_dict(under("ema.", state), facts["step"])
         for name, optimizer in optimizers.items():
-            load_optimizer(optimizer, under(f"{name}.", tensors))
+            load_optimizer(optimizer, under(f"{name}.", state))
         progress.resume(facts["step"])
     elif options.begin:
         talker.load_state_dict(from_models(options.begin))
@@ -169,8 +172,8 @@ def main() -> None:
         talker.compile()
 
     def keep() -> None:
-        """The averaged weights, to carry away, and the whole state."""
-        facts = {"step": progress.step, "seed": options.seed, "shape": talker.shape.as_dict()}
+        """Write the averaged weights, and the whole state if it is wanted."""
+        facts = {"step": progress.step, "seed": options.seed, "shape": talker.shape.as_dict(), "made_of": made_of}
         save(options.out / "dit.safetensors", {n: t.half() for n, t in ema.state_dict().items()}, facts)
         if options.state:
             parts = [("model.", talker.state_dict()), ("ema.", ema.state_dict())]
@@ -178,11 +181,12 @@ def main() -> None:
             save(options.state, {k: v for prefix, t in parts for k, v in prefixed(prefix, t).items()}, facts, 10**9)
 
     def look(whole: bool = False) -> None:
-        with ema.used_by(talker):
-            tell(evaluate(talker, vae, unheard, whole))
-            tell(chain(talker, vae, unheard, options.out / "windows.png"))
+        if options.look:
+            with ema.used_by(talker):
+                tell(evaluate(talker, vae, unheard, whole, options.look))
+                tell(chain(talker, vae, unheard, options.out / "windows.png", options.look))
 
-    generator = torch.Generator(workers.device).manual_seed(seed)
+    generator = torch.Generator(workers.device).manual_seed(seed + 10_007 * progress.step)
     choice = torch.Generator().manual_seed(options.seed + progress.step)  # the same on all GPUs
     sources = {
         kind: Source(bank, speech, Errors(KEPT, bank.motion.shape[1:], workers.device)) for kind, bank in banks.items()
@@ -195,7 +199,7 @@ def main() -> None:
             set_rate(optimizer, options.rate * cosine(progress.share, progress.step, WARM))
             optimizer.zero_grad(set_to_none=False)
         kind = KINDS[torch.multinomial(shares, 1, generator=choice).item()]
-        deaf = kind.people > 1 and torch.rand((), generator=choice).item() < DROP
+        deaf = kind.people > 1 and torch.rand((), generator=choice).item() < AUDIO_DROP
         count = max(1, round(kind.batch * options.batch))
         loss = loss_of(talker, sources[kind], count, deaf, generator)
         loss.backward()

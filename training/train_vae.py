@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from training import checkpoint
-from training.checkpoint import Ema, Progress, Workers
-from training.vae import GROUP, Vae
-from training.vae_clips import KINDS, Kind, Pool
-from training.vae_export import to_host
-from training.vae_score import draw_strip, score, take_statistics
+from . import checkpoint
+from .checkpoint import Ema, Progress, Workers
+from .vae import GROUP, Vae
+from .vae_clips import KINDS, Kind, Pool
+from .vae_export import to_host
+from .vae_score import draw_strip, score, take_statistics
 
 WARM, EMA = 200, 0.999
 SQUARES, ABSOLUTE, MOTION, KL = 5.0, 0.5, 5.0, 5e-3
@@ -50,8 +50,8 @@ def losses(vae: Vae, pictures: torch.Tensor, weights: torch.Tensor, singles: int
     return loss, torch.stack((absolute, error.square().mean(), motion, divergence)).detach()
 
 
-def options() -> argparse.Namespace:
-    """The command line."""
+def options(given: list[str] | None) -> argparse.Namespace:
+    """The options, of the command line by default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--seconds", type=float, default=480, help="of the whole run, drawing and compiling included")
@@ -67,7 +67,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--print-every", type=int, default=200, help="steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="cpu, or the rank's own GPU")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 class Training:
@@ -143,9 +143,9 @@ class Training:
         save_file(file, self.args.out / EXPORT, notes)
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     began = time.monotonic()
-    args = options()
+    args = options(given)
     workers = checkpoint.join(args.device)
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
     training = Training(args, workers, began)

@@ -45,6 +45,7 @@ from .speech import Corpus, make_corpus
 
 LAYERS, CHANNELS, HEADS, FFN = 4, 64, 4, 256
 RATE, WARM, CLIP = 2e-3, 50, 1.0
+KEEP = 60  # seconds between two checkpoints
 SHUT_WEIGHT = 0.1  # of the width's error where the mouth is shut
 SPEECH_WEIGHT = 0.05  # of the cross-entropy beside the squared errors
 CONFIG = {
@@ -146,6 +147,7 @@ def hearing(listener: Listener, corpus: Corpus, device: torch.device) -> dict[st
 
 
 def train(listener: Listener, corpus: Corpus, progress: Progress, workers: Workers, given: argparse.Namespace) -> None:
+    """Until progress is over, from given.checkpoint if it is there; it is written once a minute and at the end."""
     optimizer = torch.optim.AdamW(listener.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     if given.checkpoint and given.checkpoint.exists():
         tensors, facts = load(given.checkpoint, workers.device)
@@ -155,7 +157,13 @@ def train(listener: Listener, corpus: Corpus, progress: Progress, workers: Worke
     same_weights(workers, listener.parameters())
     generator = torch.Generator(workers.device).manual_seed(given.seed + workers.rank + 1000 * progress.step)
     corpus = corpus.to(workers.device)
-    told = time.monotonic()
+
+    def keep() -> None:
+        if workers.first and given.checkpoint:
+            state = prefixed("model.", listener.state_dict()) | prefixed("optimizer.", optimizer_tensors(optimizer))
+            save(given.checkpoint, state, {"step": progress.step})
+
+    told = kept = time.monotonic()
     while progress.goes_on():
         set_rate(optimizer, RATE * cosine(progress.share, progress.step, WARM))
         # All ranks take excerpts of one length, or one would wait for the other.
@@ -170,9 +178,10 @@ def train(listener: Listener, corpus: Corpus, progress: Progress, workers: Worke
         if workers.first and time.monotonic() - told > 2:
             told = time.monotonic()
             print(f"step {progress.step} share {progress.share:.2f} loss {loss.item():.4f}", flush=True)
-    if workers.first and given.checkpoint:
-        state = prefixed("model.", listener.state_dict()) | prefixed("optimizer.", optimizer_tensors(optimizer))
-        save(given.checkpoint, state, {"step": progress.step})
+        if time.monotonic() - kept > KEEP:
+            keep()
+            kept = time.monotonic()
+    keep()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -186,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-seconds", type=float, default=320.0, help="of sound in one step and process")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device")
-    parser.add_argument("--checkpoint", type=Path, help="go on from it if it is there, and write it at the end")
+    parser.add_argument("--checkpoint", type=Path, help="go on from it if it is there, write it now and then")
     given = parser.parse_args(arguments)
     begun = time.monotonic()
     corpus = _corpus(given.corpus, given.corpus_seconds, given.seed, "train")

@@ -17,7 +17,8 @@ from talker.draw import draw
 from talker.looks import EYE_X, EYE_Y, LIPS, MOUTH_DROP, MOUTH_NARROW, MOUTH_SPREAD, MOUTH_Y
 from talker.motion import CAMERAS
 from talker.scene import mouth_boxes, sample_scenes
-from training.vae import GROUP
+
+from .vae import GROUP
 
 FPS = 25
 SIDE = 96

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from training.vae import LATENT, Vae
+from .vae import LATENT, Vae
 
 # Wan 2.1's constants: the host hands (latent - mean) / std to the DiT, whatever VAE is loaded.
 WAN_MEAN = torch.tensor([-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,

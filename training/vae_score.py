@@ -16,8 +16,9 @@ from PIL import Image
 from talker.draw import draw
 from talker.measure import Mouth, mouth
 from talker.scene import Scene, sample_scenes, search_boxes
-from training.vae import GROUP, Vae
-from training.vae_clips import FLUTTERS, FPS, KINDS, SPEAKS, Kind, mouths
+
+from .vae import GROUP, Vae
+from .vae_clips import FLUTTERS, FPS, KINDS, SPEAKS, Kind, mouths
 
 UNSEEN = 900_000_000_000  # seeds from here on are not trained on
 FRAMES = 81

@@ -1,6 +1,6 @@
 """Shipped workflows with the talking model on a real host, measured in the finished videos.
 
-Faces and voices are such as no training has seen. A window takes half a minute on two cores, so the tests share runs.
+Faces and voices are such as no training has seen. A window takes ten seconds on two cores, so the tests share runs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,25 @@ from demo import talking_model
 from infinitetalk.audio import loudness_gain
 from infinitetalk.sound import MemorySound
 from talker.draw import draw
-from talker.measure import mouth
-from talker.scene import sample_scenes, search_boxes
+from talker.flow import flow_correlation
+from talker.measure import head_box, mouth
+from talker.scene import person_boxes, sample_scenes, search_boxes
 from talker.sync import closed_share, correlation, score
 from talker.truth import SAMPLES, mouth_of_sound
 from tests.host.server import ServerUnderTest, changed, node_of, read_video
 from tests.host.small_workflow import fitted
+from tests.unit.clips import write_clip
 from training.speech import make_corpus
 
 SEED = 2_600_000  # of people and voices; no training is near
 RATE = 16_000
-STEPS = 10
+STEPS = 8
 ONE, PAIR = (128, 128), (128, 192)  # (H, W) that the model knows, with one person and two
 FRAMES = 150  # six seconds: two windows
 SILENT = slice(60, 95)  # frames of them in which nobody speaks
-TURN = 40  # frames that each of two people speaks, one after the other
+TURN = 40  # frames that each of two people speaks
+WINDOW = 81  # frames
+CLOSED = 0.98  # least share of silent frames in which mouths are shut
 LONGEST = 300  # seconds until a window must be there
 
 
@@ -65,7 +69,7 @@ def truth(wave: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def workflow(stage, name: str, size: tuple[int, int]) -> dict:
-    """A shipped workflow with the talking model's files and the sizes and steps that it was trained for."""
+    """A shipped workflow with the talking model's files, and settings; infinitetalk_small keeps its own."""
     files = {
         "InfiniteTalkLoadModel": {
             "model": Path(talking_model.DIT).name,
@@ -75,10 +79,12 @@ def workflow(stage, name: str, size: tuple[int, int]) -> dict:
         "AudioEncoderLoader": {"audio_encoder": Path(talking_model.WAV2VEC_FOLDER).name},
         "InfiniteTalkLoadAudioEncoder": {"audio_encoder": Path(talking_model.WAV2VEC_FOLDER).name},
         "InfiniteTalkLoadEmbeds": {"embeds": Path(talking_model.EMBEDS).name},
-        "InfiniteTalkReference": {"size": "custom", "height": size[0], "width": size[1], "window_frames": 81},
-        "InfiniteTalkGuidance": {"text_scale": 1, "audio_scale": 2},
-        "InfiniteTalkSchedule": {"steps": STEPS, "shift": 3},
+        "InfiniteTalkReference": {"size": "custom", "height": size[0], "width": size[1]},
+        "InfiniteTalkVideoReference": {"size": "custom", "height": size[0], "width": size[1]},
     }
+    if name != "infinitetalk_small":
+        files["InfiniteTalkGuidance"] = {"text_scale": 1, "audio_scale": 2}
+        files["InfiniteTalkSchedule"] = {"steps": STEPS, "shift": 3}
     return fitted(stage.workflow(name), files, Path(talking_model.EMBEDS).name)
 
 
@@ -107,7 +113,7 @@ def test_lips_follow_six_seconds_of_speech(talk, monologue):
     found = score(mouth(talk, search_boxes(scene)[0, 0].numpy()), *truth(wave), scene.unit)
     print(found)
     assert len(talk) == FRAMES
-    assert found.opening >= 0.85 and abs(found.lag) <= 1 and found.closed >= 0.95
+    assert found.opening >= 0.85 and abs(found.lag) <= 1 and found.closed >= CLOSED
 
 
 def test_lips_are_shut_in_silence(talk, monologue):
@@ -115,7 +121,7 @@ def test_lips_are_shut_in_silence(talk, monologue):
     opening, _ = truth(wave)
     seen = mouth(talk, search_boxes(scene)[0, 0].numpy()).opening[SILENT]
     assert (opening[SILENT][4:-4] == 0).all()
-    assert closed_share(seen[4:-4], opening[SILENT][4:-4], scene.unit) >= 0.95
+    assert closed_share(seen[4:-4], opening[SILENT][4:-4], scene.unit) >= CLOSED
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_video(stage, talk, monologue, tmp_path):
@@ -149,16 +155,34 @@ def test_a_cached_run_looks_as_one_that_is_not(stage, talk, monologue, tmp_path)
     assert apart < 3 and found.opening >= 0.85
 
 
-def test_of_two_people_the_right_one_speaks(stage, voices, tmp_path):
+def pair(stage, waves: list[torch.Tensor], order: str):
+    """(workflow of two people who say the waves [N], one after the other or at once; their scene)."""
     scene, picture = people(2, PAIR)
-    waves = [voice[: TURN * SAMPLES] for voice in voices]
-    prompt = changed(
-        workflow(stage, "infinitetalk_two_speakers", PAIR), "LoadImage", image=stage.put_image("two.png", picture)
-    )
-    prompt = copy.deepcopy(prompt)
+    prompt = workflow(stage, "infinitetalk_two_speakers", PAIR)
+    prompt = changed(prompt, "LoadImage", image=stage.put_image("two.png", picture))
+    prompt = copy.deepcopy(changed(prompt, "InfiniteTalkSpeakers", order=order))
     loaders = sorted((node for node, entry in prompt.items() if entry["class_type"] == "LoadAudio"), key=int)
     for n, (loader, wave) in enumerate(zip(loaders, waves, strict=True)):
-        prompt[loader]["inputs"]["audio"] = stage.put_speech(f"turn{n}.wav", wave.numpy())
+        prompt[loader]["inputs"]["audio"] = stage.put_speech(f"{order}{n}.wav", wave.numpy())
+    return prompt, scene
+
+
+def test_two_people_who_speak_at_once_say_each_their_own(stage, voices, tmp_path):
+    waves = [voice[: WINDOW * SAMPLES] for voice in voices]
+    prompt, scene = pair(stage, waves, "para")
+    video = film(stage, prompt, tmp_path)
+    assert len(video) == WINDOW
+    said = [truth(wave)[0] for wave in waves]
+    for n in range(2):
+        seen = mouth(video, search_boxes(scene)[0, n].numpy()).opening
+        print(correlation(seen, said[n]), correlation(seen, said[1 - n]), correlation(*said))
+        assert correlation(seen, said[n]) >= 0.85
+        assert correlation(seen, said[1 - n]) <= correlation(*said) + 0.15  # as alike as the voices are
+
+
+def test_of_two_people_the_right_one_speaks(stage, voices, tmp_path):
+    waves = [voice[: TURN * SAMPLES] for voice in voices]
+    prompt, scene = pair(stage, waves, "add")
     video = film(stage, prompt, tmp_path)
     assert len(video) == 2 * TURN
     for n, wave in enumerate(waves):
@@ -170,4 +194,24 @@ def test_of_two_people_the_right_one_speaks(stage, voices, tmp_path):
         other[(1 - n) * TURN : (2 - n) * TURN] = truth(waves[1 - n])[0]
         print(correlation(seen, said), correlation(seen, other), closed_share(seen[idle], said[idle], scene.unit))
         assert correlation(seen, said) >= 0.85 and correlation(seen, other) <= 0.15
-        assert closed_share(seen[idle], said[idle], scene.unit) >= 0.95
+        assert closed_share(seen[idle], said[idle], scene.unit) >= CLOSED
+
+
+def test_a_dubbed_video_keeps_its_camera_and_gets_new_lips(stage, voices, tmp_path):
+    scene = sample_scenes(1, 1, ONE, SEED + 9, camera=torch.tensor([2]))
+    times = torch.arange(WINDOW) / 25
+    waves = [voice[: WINDOW * SAMPLES] for voice in voices]
+    opening, width = (torch.from_numpy(curve)[None, None] for curve in truth(waves[1]))
+    drawn = draw(scene, times, opening, width)[0]
+    source = (drawn.movedim(1, -1) * 255).round().byte().numpy()
+    write_clip(stage.base / "input" / "moving.mp4", list(source))
+    prompt = changed(workflow(stage, "infinitetalk_video_dubbing", ONE), "LoadVideo", file="moving.mp4")
+    prompt = changed(prompt, "LoadAudio", audio=stage.put_speech("dub.wav", waves[0].numpy()))
+    video = film(stage, changed(prompt, "InfiniteTalkSampler", source_strength=0.3), tmp_path)
+    mouths, heads = search_boxes(scene, times)[0, 0].numpy(), person_boxes(scene, times)[0, 0].numpy()
+    seen = mouth(video, mouths).opening
+    camera = flow_correlation(video, source, head_box(mouths.T, heads.T).T[None])
+    print(camera, correlation(seen, truth(waves[0])[0]), correlation(seen, opening[0, 0].numpy()))
+    assert camera >= 0.8
+    assert correlation(seen, truth(waves[0])[0]) >= 0.85
+    assert correlation(seen, opening[0, 0].numpy()) <= correlation(truth(waves[0])[0], opening[0, 0].numpy()) + 0.15

@@ -6,25 +6,33 @@ import pytest
 import torch
 from PIL import Image
 
+from demo.talking_model import MODELS, VAE, WAV2VEC_FOLDER
 from infinitetalk.features import AudioFeatures, split_taps, window_taps
 from infinitetalk.sound import MemorySound
 from infinitetalk.timeline import Window
+from talker.truth import SAMPLES
 from training.bank import (
+    BEFORE,
     FRAMES,
     LATENT_FRAMES,
     MOTION_LATENTS,
     Bank,
     Speech,
     cells,
+    choose_speech,
     conditioned,
     features_of,
     make_bank,
     regions,
 )
+from training.checkpoint import load
 from training.dit import DiTShape, Talker
+from training.hearing import IDLE, IDLE_EVERY, pieces
 from training.mistakes import CERTAIN, STRENGTH, Errors
 from training.objective import Source, held_latents, loss_of
 from training.sampling import chain, evaluate, sample
+from training.speech import Corpus, make_corpus
+from training.train_dit import main
 from training.vae import Vae
 
 SHAPE = DiTShape(blocks=2, ffn=64, features=32, audio_hidden=16, audio_tokens=4, token_width=16)
@@ -92,10 +100,37 @@ def test_people_are_where_their_masks_are():
     assert touched == [[0, 1, 1, 0], [0, 0, 0, 0]]
 
 
-def test_some_people_rest_but_never_all(bank):
-    people = bank.piece.shape[1]
-    rests = (bank.piece == 5).sum(dim=1)
-    assert (rests < people).all()
+@pytest.mark.parametrize("people", [1, 2, 3])
+def test_some_people_rest_but_never_all_of_several(speech, people):
+    piece, start = choose_speech(speech, (4000, people), 0.3, torch.Generator().manual_seed(1))
+    rests = piece == 5
+    expected = 0.3 if people == 1 else 0.3 - 0.3**people  # where all would rest, nobody does
+    assert rests.float().mean() == pytest.approx(expected, abs=0.02)
+    assert people == 1 or not rests.all(dim=1).any()
+    assert start.min() >= BEFORE and start.max() + FRAMES <= speech.features.shape[1]
+
+
+def test_silences_shut_the_mouth_and_noise_does_not_open_it(tmp_path):
+    """What the net learns from follows the speech alone; a shut mouth keeps its width."""
+    corpus = make_corpus(400, seed=3, workers=2)
+    corpus.save(tmp_path / "speech.safetensors")
+    heard = list(pieces(Corpus.load(tmp_path / "speech.safetensors"), seed=0))
+    assert heard[0][1].eq(0).all() and heard[0][2].eq(0.5).all()
+    changed = 0
+    for n, (wave, opening, width) in enumerate(heard[1:]):
+        plain = corpus.piece(n)
+        assert len(wave) == SAMPLES * len(opening) == SAMPLES * len(width)
+        silent = wave.unflatten(0, (-1, SAMPLES)).eq(0).all(dim=1)
+        inner = silent[2:-2] & silent[:-4] & silent[4:]
+        assert opening[2:-2][inner].eq(0).all()
+        if len(wave) == len(plain.wave):
+            kept = ~torch.nn.functional.max_pool1d(silent[None].float(), 9, 1, 4)[0].bool()
+            assert torch.equal(opening[kept], plain.opening[kept])
+            changed += silent.sum() >= 15
+        else:
+            rests = slice(IDLE) if n % (2 * IDLE_EVERY) == 0 else slice(-IDLE, None)
+            assert width[rests].std() < 0.02 and opening[rests][4:-4].eq(0).all()
+    assert changed >= 2
 
 
 def test_a_step_teaches_every_weight(bank, speech):
@@ -136,6 +171,8 @@ def test_errors_of_late_times_are_kept_and_given_again():
         errors.keep(torch.ones(3, 16, LATENT_FRAMES, 2, 2), sigma)
     kept = errors.kept[:, 0, 0, 0, 0].tolist()
     assert kept == pytest.approx([0.1, 0, 0.1, 0.5 * CERTAIN, 0])  # the sixth lies where the first was
+    errors.keep(torch.ones(3, 16, LATENT_FRAMES, 2, 2), torch.full((3,), CERTAIN))
+    assert errors.kept[:, 0, 0, 0, 0].tolist() == kept  # a blur replaces nothing
     given = errors.some(200, torch.Generator().manual_seed(0))
     assert given.shape == (200, 16, MOTION_LATENTS, 2, 2)
     assert 0 <= given.min() and 0.8 < given.max() / (STRENGTH * 0.5 * CERTAIN) <= 1
@@ -153,3 +190,28 @@ def test_a_look_measures_a_window_and_windows_that_follow_each_other(vae, tmp_pa
     assert told.startswith("2 windows, colour ") and "lag" in told
     with Image.open(tmp_path / "windows.png") as picture:
         assert picture.size == (3 * 128, 2 * 128)
+
+
+def test_a_training_goes_on_from_its_state(tmp_path):
+    make_corpus(30, seed=9, workers=2).save(tmp_path / "speech.safetensors")
+    state = tmp_path / "state.safetensors"
+    given = ["--vae", MODELS / VAE, "--encoder", MODELS / WAV2VEC_FOLDER, "--speech", tmp_path / "speech.safetensors"]
+    given += ["--unheard", tmp_path / "speech.safetensors", "--out", tmp_path, "--state", state, "--device", "cpu"]
+    given += ["--plain", "--clips", 2, "--batch", 0.01, "--blocks", 1, "--look", 0]
+
+    def train(*more) -> dict[str, torch.Tensor]:
+        main([str(value) for value in (*given, *more)])
+        tensors, facts = load(state)
+        assert facts["step"] == more[-1]
+        return tensors
+
+    first = train("--steps", 1)
+    second = train("--steps", 2)
+    assert second.keys() == first.keys()
+    assert any(not torch.equal(value, second[name]) for name, value in first.items() if name.startswith("model."))
+    steps = [value.item() for name, value in second.items() if name.startswith("adamw.") and name.endswith(".step")]
+    assert set(steps) == {2}
+    given[1] = tmp_path / "other.safetensors"
+    given[1].write_bytes((MODELS / VAE).read_bytes() + b" ")
+    with pytest.raises(SystemExit, match="another VAE"):
+        train("--steps", 2)

@@ -20,7 +20,7 @@ from talker.truth import SAMPLES, mouth_of_sound
 from training.acoustics import evened, throat
 from training.espeak import TEST_VARIANTS, TRAIN_VARIANTS, Voice, say
 from training.excerpts import excerpts, gain_to_target
-from training.sentences import SHARED, TEST, TRAIN, languages
+from training.sentences import SHARED, TEST, TRAIN, allowed, languages
 from training.speech import Corpus, make_corpus
 from training.train_wav2vec import encode_batch, load_encoder, main, new_encoder, save_encoder
 
@@ -94,8 +94,10 @@ def test_the_splits_share_no_voice_and_no_words():
     assert not set(TRAIN) & set(TEST)
     assert len(languages("train")) >= 12 and set(languages("test")) == {*TEST, *SHARED}
     assert "en-us" not in languages("train")
-    spoken = {text for lists in TRAIN.values() for text in lists}
-    assert not spoken & {text for lists in TEST.values() for text in lists}
+    for language in SHARED:
+        for phrases in (text.split("|") for text in (TRAIN | TEST)[language]):
+            train, test = (allowed(phrases, language, split) for split in ("train", "test"))
+            assert train and test and sorted(train + test) == sorted(phrases) and not set(train) & set(test)
 
 
 @pytest.mark.parametrize("language", sorted(TRAIN | TEST))
@@ -170,15 +172,24 @@ def test_the_folder_is_what_the_product_loads(tmp_path):
 
 
 def test_training_goes_on_from_its_checkpoint(corpus, tmp_path, capsys):
-    file, state, out = (tmp_path / name for name in ("speech.safetensors", "state.safetensors", "out"))
+    file, out = tmp_path / "speech.safetensors", tmp_path / "out"
     corpus.save(file)
-    given = [out, "--corpus", file, "--test", file, "--device", "cpu", "--batch-seconds", 4, "--checkpoint", state]
-    made = []
-    for steps in (2, 3):
-        main([str(value) for value in (*given, "--steps", steps)])
+
+    def train(steps: int, state: str) -> dict[str, torch.Tensor]:
+        given = [out, "--corpus", file, "--test", file, "--device", "cpu", "--batch-seconds", 4, "--steps", steps]
+        main([str(value) for value in (*given, "--checkpoint", tmp_path / state)])
         assert f"{steps} steps in" in capsys.readouterr().out
-        made.append(load_encoder(out).state_dict())
-    assert any(not torch.equal(value, made[1][key]) for key, value in made[0].items())
+        return load_encoder(out).state_dict()
+
+    first = train(2, "state.safetensors")
+    again = train(2, "state.safetensors")  # nothing is left to do
+    assert all(torch.equal(value, again[key]) for key, value in first.items())
+    third, apart = train(3, "state.safetensors"), train(3, "other.safetensors")
+
+    def change(before: dict, after: dict) -> float:
+        return sum((after[key].float() - value.float()).abs().sum().item() for key, value in before.items())
+
+    assert 0 < change(first, third) < 0.9 * change(first, apart)  # one step on, and not three from the start
 
 
 def test_a_larger_throat_is_slower_and_deeper():
