@@ -92,6 +92,22 @@ def test_imports_only_from_lower_ranks(path):
         assert rank(target) <= rank(path), f"rank {rank(path)} imports {ids(target)} of rank {rank(target)}"
 
 
+MAKERS = {  # of the small model -> what they may import beside the standard library
+    "talker": {"torch", "numpy", "cv2"},
+    "training": {"torch", "torchaudio", "numpy", "scipy", "PIL", "safetensors", "transformers", "pyloudnorm",
+                 "espeakng_loader", "talker", "infinitetalk"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [path for name in MAKERS for path in (ROOT / name).rglob("*.py")], ids=ids)
+def test_the_small_models_makers_know_no_host(path):
+    folder = path.relative_to(ROOT).parts[0]
+    outside, inside = imports(path)
+    assert not outside - MAKERS[folder] - set(sys.stdlib_module_names)
+    assert all(target.is_relative_to(ROOT / folder) for target in inside)
+    assert "infinitetalk.host" not in path.read_text(encoding="utf-8")
+
+
 def test_no_file_imports_itself_in_a_circle():
     graph = {path: {target for target in imports(path)[1] if target != path} for path in LIBRARY}
     assert len(list(TopologicalSorter(graph).static_order())) == len(LIBRARY)  # raises CycleError on a circle
