@@ -32,6 +32,10 @@ PROMPT = (0.8, 9.0)  # seconds: single words and whole menus are left out
 NO_SPEECH = ("tone", "beep", "tt-")  # in the names of jingles, beeps and screeching monkeys
 
 
+class NotFetched(Exception):
+    """The recordings are not here and could not be had."""
+
+
 @dataclass(frozen=True)
 class Voice:
     """One speaker's recordings; the facts are those of the package's copyright file."""

@@ -2,10 +2,10 @@
 
 python3 dev.py bench quality [--rows sync,two] [--clips 12] [--models DIR] [--table] [--plots DIR]
 Every clip is made by the Sampler node's own code in a real ComfyUI on the CPU, of faces and voices that no training has
-seen, and measured as a finished video. All rows take about four hours on two cores; each adds its figures to
-.dev/quality/results.json when it is done, and what was made stays in .dev/quality, so a bench that was stopped goes on
-where it was, and a measure that was changed only measures again. --table prints the rows that are there, --plots draws
-them. The status is that of the goals among the rows shown.
+seen, and measured as a finished video. All rows take about two hours on two cores; each adds its figures to
+results.json in .dev/quality/WEIGHTS (a folder for each set of weights) when it is done, and what was made stays there
+too, so a bench that was stopped goes on where it was, and a measure that was changed only measures again. --table
+prints the rows that are there, --plots draws them. The status is that of the goals among the rows shown.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pathlib import Path
 from demo.talking_model import MODELS
 from tests.inprocess import ROOT
 
+from .human_speech import NotFetched
+from .quality_studio import place
 from .quality_table import judge, missed, table
 from .report import machine
 
@@ -59,7 +61,7 @@ def measure(name: str, studio, voices, clips: int) -> dict:
     try:
         with torch.inference_mode():  # as the host runs nodes
             figures = getattr(importlib.import_module(f"bench.{module}"), function)(studio, voices, clips)
-    except OSError as error:
+    except NotFetched as error:
         figures = {"not_run": str(error)}
     return {
         **figures,
@@ -71,16 +73,19 @@ def measure(name: str, studio, voices, clips: int) -> dict:
 
 
 def load(path: Path) -> dict:
+    """The results of a file, none where it is not there."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def save(path: Path, results: dict) -> None:
+    """Write the results whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)
 
 
 def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="dev.py bench quality", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", default="", help=f"which, with commas between: {', '.join(ROWS)}; default: all")
     parser.add_argument("--clips", type=int, default=CLIPS, help="of a row; those that cost more take a share of it")
@@ -98,7 +103,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
-    path = options.work / "results.json"
+    path = place(options.work, options.models) / "results.json"
     results = load(path)
     if not (options.table or options.plots):
         from .quality_cases import Voices

@@ -17,7 +17,7 @@ from infinitetalk.audio import loudness_gain
 from infinitetalk.colour import match_colour
 from infinitetalk.sound import MemorySound
 from talker.measure import mouth
-from talker.sync import correlation
+from talker.sync import correlation, within_latents
 from talker.truth import mouth_of_sound
 
 from .quality_cases import SAMPLES, SPOKEN, WINDOW, Case, Line, Voices, scenes, speaking
@@ -54,7 +54,7 @@ def vae(studio: Studio, voices: Voices, clips: int) -> Figures:
         known = mouth(true, case.boxes[0])
         rows.append([
             correlation(person.mouth.opening, known.opening),
-            correlation(_within(person.mouth.opening), _within(known.opening)),
+            correlation(within_latents(person.mouth.opening), within_latents(known.opening)),
             correlation(person.mouth.width, known.width),
         ])  # fmt: skip
         people.append(person)
@@ -107,21 +107,21 @@ def human(studio: Studio, voices: Voices, clips: int) -> Figures:
 
 
 def human_lines(count: int) -> list[Line]:
-    """`count` stretches of freely licensed recordings, by voices in turn. OSError where they cannot be fetched."""
+    """`count` stretches of freely licensed recordings, by voices in turn. Raises NotFetched where there are none."""
     import subprocess
 
-    from .human_speech import VOICES, pieces
+    from .human_speech import VOICES, NotFetched, pieces
 
     try:
         recordings = [pieces(voice, -(-count // len(VOICES))) for voice in VOICES]
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
-        raise OSError(f"the recordings could not be fetched: {error}") from error
+        raise NotFetched(f"the recordings could not be fetched: {error}") from error
     lines = []
     for n in range(count):
         piece = recordings[n % len(VOICES)][n // len(VOICES)]
         gain = loudness_gain(MemorySound(piece.wave[None, None], 25 * SAMPLES))[1]
         opening, width = (each.numpy() for each in mouth_of_sound(piece.wave * gain))
-        fits = [at for at in range(len(opening) - WINDOW) if (opening[at : at + WINDOW] > 0).mean() >= SPOKEN]
+        fits = [at for at in range(len(opening) - WINDOW + 1) if (opening[at : at + WINDOW] > 0).mean() >= SPOKEN]
         start = fits[(n * 37) % len(fits)] if fits else 0
         part = slice(start, start + WINDOW)
         name = f"{piece.voice.package}: {', '.join(piece.prompts)}"
@@ -160,12 +160,6 @@ def _corrected(video: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """uint8 [F, H, W, 3] as the sampler's colour correction leaves it."""
     frames, reference = (torch.from_numpy(each).float() / 255 for each in (video, picture))
     return (match_colour(frames, reference) * 255).round().to(torch.uint8).numpy()
-
-
-def _within(values: np.ndarray) -> np.ndarray:
-    """What is left of [F] when the mean of each latent frame's four frames is taken away."""
-    groups = values[1:].reshape(-1, 4)
-    return (groups - groups.mean(axis=1, keepdims=True)).ravel()
 
 
 def _psnr(error: float) -> float:

@@ -31,13 +31,13 @@ from .stream import Clock
 
 PROMPTS = {"still": EMBEDS, **CAMERA_EMBEDS}  # what the camera does: its file of embeddings
 SHIFT = 3.0
-WEIGHTS = ("default", "fp8_e4m3fn", "int8")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a user sets beside picture and speech. weights: how the diffusion model is kept; prompt: one of PROMPTS;
-    easy_cache: threshold of the host's own cache; fresh: not from a run that is there, for its time."""
+    """What a user sets beside picture and speech. weights: how the diffusion model is kept, "default", "fp8_e4m3fn"
+    or "int8"; prompt: one of PROMPTS; easy_cache: threshold of the host's own cache; fresh: not from a run that is
+    there, for its time."""
 
     steps: int = 8
     audio: float = 2.0
@@ -76,6 +76,16 @@ class Clip:
     drift: dict
 
 
+def weights_digest(models: Path) -> str:
+    """Of all files of the talking model."""
+    return digest(*[file_digest(models / name) for name in FILES])
+
+
+def place(work: Path, models: Path) -> Path:
+    """The folder below `work` for these weights: others have other runs and other results."""
+    return work / weights_digest(models)[:12]
+
+
 class Studio:
     """The models of a folder in this process. Everything is loaded when it is first needed."""
 
@@ -85,8 +95,8 @@ class Studio:
 
         comfy.utils.PROGRESS_BAR_ENABLED = False
         self.models, self.clock = models, Clock()
-        self.digest = digest(*[file_digest(models / name) for name in FILES])
-        self.work = work / self.digest[:12]  # other weights, other runs
+        self.digest = weights_digest(models)
+        self.work = place(work, models)
         self._voices, self._models = {}, {}
         self._open_folders()
 

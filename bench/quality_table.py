@@ -11,7 +11,7 @@ Results = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a row. key: its name there, with dots into what is nested; goal: (">=", 0.9) or None."""
+    """One figure of a row. key: its name there, with slashes into what is nested; goal: (">=", 0.9) or None."""
 
     row: str
     key: str
@@ -21,6 +21,7 @@ class Measure:
     unit: str = ""
 
     def of(self, results: Results) -> Any:
+        """The figure in the results, None where it is not."""
         found: Any = results.get(self.row, {})
         for part in self.key.split("/"):
             found = found.get(part) if isinstance(found, dict) else None
@@ -37,6 +38,7 @@ class Measure:
         return all(one >= limit if least else abs(one) <= limit for one in values)
 
     def text(self, value: Any) -> str:
+        """A figure as people read it."""
         if value is None:
             return "not run"
         if isinstance(value, list):

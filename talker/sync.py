@@ -80,6 +80,12 @@ def latent_means(curve: np.ndarray) -> np.ndarray:
     return np.concatenate([curve[..., :1], groups.mean(axis=-1)], axis=-1)
 
 
+def within_latents(curve: np.ndarray) -> np.ndarray:
+    """What is left of [1 + 4 n] when each latent frame's mean is taken away, without frame 0: [4 n]."""
+    groups = np.asarray(curve)[1:].reshape(-1, GROUP)
+    return (groups - groups.mean(axis=1, keepdims=True)).ravel()
+
+
 def best_lag(measured: np.ndarray, truth: np.ndarray, most: int = MOST_LAG) -> int:
     """Frames by which the measured curve [T] is late, -most..most: where the shifted truth correlates best.
 

@@ -16,8 +16,9 @@ from PIL import Image
 from talker.draw import draw
 from talker.measure import Mouth, mouth
 from talker.scene import Scene, sample_scenes, search_boxes
+from talker.sync import correlation, within_latents
 
-from .vae import GROUP, Vae
+from .vae import Vae
 from .vae_clips import FLUTTERS, FPS, KINDS, SPEAKS, Kind, mouths
 
 UNSEEN = 900_000_000_000  # seeds from here on are not trained on
@@ -27,19 +28,6 @@ FRAMES = 81
 def psnr(error: torch.Tensor) -> float:
     """Signal to noise in dB of an error in -1..1 pictures."""
     return float(10 * torch.log10(4 / error.square().mean().clamp(min=1e-9)))
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r; 0 where one of the two does not change."""
-    a, b = a - a.mean(), b - b.mean()
-    size = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / size) if size > 1e-9 else 0.0
-
-
-def within(values: np.ndarray) -> np.ndarray:
-    """What is left of [T] when each group's mean is taken away."""
-    groups = values[1:].reshape(-1, GROUP)
-    return (groups - groups.mean(axis=1, keepdims=True)).ravel()
 
 
 @torch.no_grad()
@@ -131,7 +119,7 @@ def _frames(pictures: torch.Tensor) -> np.ndarray:
 def _compare(truth: Mouth, found: Mouth) -> tuple[float, float, float]:
     """Correlations of opening, of its changes within groups, of width."""
     return (
-        correlation(truth.opening, found.opening),
-        correlation(within(truth.opening), within(found.opening)),
-        correlation(truth.width, found.width),
+        correlation(found.opening, truth.opening),
+        correlation(within_latents(found.opening), within_latents(truth.opening)),
+        correlation(found.width, truth.width),
     )

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from talker.looks import luminance
+from talker.sync import correlation, within_latents
 from training.train_vae import losses
 from training.vae import Vae
 from training.vae_clips import FLUTTERS, KINDS, SIDE, SPEAKS, Pool, make_clips, mouths
-from training.vae_score import correlation, take_statistics, within
+from training.vae_score import take_statistics
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_mouths_flutter_or_speak():
 
 def test_within_groups_only_their_changes_are_left():
     steps = np.repeat(np.arange(6.0), 4)[3:]  # frame 0, then groups of equal values
-    assert np.abs(within(steps)).max() == 0
+    assert np.abs(within_latents(steps)).max() == 0
     wave = steps + np.tile([0, 1, 0, -1], 6)[3:]
-    assert correlation(within(wave), np.tile([0, 1, 0, -1], 5)) == pytest.approx(1)
+    assert correlation(within_latents(wave), np.tile([0, 1, 0, -1], 5)) == pytest.approx(1)
     assert correlation(np.ones(5), np.arange(5.0)) == 0
