@@ -73,6 +73,7 @@ def window(studio: Studio, voices: Voices, clips: int) -> Figures:
     make_reference(image, studio.vae, image.shape[1:3], clip, case.frames)
     before = {"reference": time.perf_counter() - begun}
     line = voices.line(0)
+    studio.forget_voices()
     begun = time.perf_counter()
     whole = studio.features(line)
     before["speech"] = time.perf_counter() - begun

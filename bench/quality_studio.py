@@ -201,6 +201,10 @@ class Studio:
         speech = speech_rows(whole.speech, torch.arange(line.start, end))
         return replace(whole, speech=speech, sound=sound, wave=sound, identity=digest(told))
 
+    def forget_voices(self) -> None:
+        """Hear every recording anew, for its time."""
+        self._voices.clear()
+
     def heard(self, case: Case, reference):
         """The features of a case: one voice's, or the Speakers node's, all of whom begin at once."""
         from infinitetalk.host.speakers import bind

@@ -103,7 +103,7 @@ TABLES = {  # row -> (title, columns as (key, heading, form))
     "settings": (
         "Audio scale and steps",
         (("opening", "per frame", ".3f"), ("worst", "worst clip", ".3f"), ("latent", "per latent frame", ".3f"),
-         ("width", "width", ".3f"), ("closed", "shut in pauses", SHARE), ("dit_seconds", "DiT, s", ".1f")),
+         ("width", "width", ".3f"), ("closed", "shut in pauses", SHARE)),
     ),
     "caches": (
         "Step caches, 40 steps, audio scale 2",
