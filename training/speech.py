@@ -14,8 +14,10 @@ import json
 import multiprocessing
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,7 @@ PAUSE, LONG_PAUSE, LONG_SHARE = (0.15, 1.3), (2.0, 3.5), 0.05
 OTHER, OTHER_SHARE, OTHER_LEVEL = (1.5, 5.0), 0.05, (-50.0, -32.0)  # seconds, how often after a sentence, dB
 SENTENCE_GAIN = (-4.0, 3.0)  # dB
 NOISE_FLOOR = (-75.0, -50.0)  # dB of full scale
+TRIES = 4  # at a piece
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def make_corpus(seconds: float, seed: int = 0, split: str = "train", workers: in
     """At least `seconds` of speech; the last piece is as long as any.
 
     workers: processes at a time; the result does not depend on it. Every piece has a process of its own, a copy of this
-    one, because the voices remember what they said before. Raises RuntimeError where this one has spoken already.
+    one, because the voices remember what they said before. Raises RuntimeError where this one has spoken already, or
+    where the voice's program broke down TRIES times at one piece.
     """
     if not is_fresh():
         raise RuntimeError("A voice has spoken in this process, so the corpus would not be the one of its seed.")
@@ -129,12 +133,40 @@ def make_corpus(seconds: float, seed: int = 0, split: str = "train", workers: in
         lengths.append(float(rng.uniform(*PIECE)))
     jobs = [(seed, split, n, length) for n, length in enumerate(lengths)]
     workers = max(1, min(workers, len(jobs), os.cpu_count() or 1))
-    with multiprocessing.get_context("fork").Pool(workers, torch.set_num_threads, (1,), 1) as pool:
-        made = pool.starmap(_piece, jobs, chunksize=1)
+    with ThreadPoolExecutor(workers) as threads:  # each waits for its process
+        made = list(threads.map(_in_a_process, jobs))
     waves, levels, centroids, voices = zip(*made, strict=True)
     frames = torch.tensor([0] + [len(level) for level in levels])
     together = [torch.cat([torch.from_numpy(part) for part in parts]) for parts in (waves, levels, centroids)]
     return Corpus(*together, frames.cumsum(0), voices)
+
+
+def _in_a_process(job: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """`_piece` in a copy of this process. espeak-ng breaks down now and then (SIGSEGV), and not there again."""
+    forks = multiprocessing.get_context("fork")
+    for _ in range(TRIES):
+        ours, theirs = forks.Pipe(duplex=False)
+        process = forks.Process(target=_send_piece, args=(theirs, job))
+        process.start()
+        theirs.close()
+        try:
+            made = ours.recv()
+        except EOFError:  # it is gone
+            made = None
+        process.join()
+        if isinstance(made, Exception):
+            raise made
+        if made is not None:
+            return made
+    raise RuntimeError(f"espeak-ng broke down {TRIES} times at piece {job[2]} of seed {job[0]}.\nUse another seed.")
+
+
+def _send_piece(connection: Connection, job: tuple) -> None:
+    torch.set_num_threads(1)
+    try:
+        connection.send(_piece(*job))
+    except Exception as error:  # noqa: BLE001  # it is raised where it was asked for
+        connection.send(error)
 
 
 def _piece(seed: int, split: str, number: int, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:

@@ -11,6 +11,7 @@ from infinitetalk.features import AudioFeatures, split_taps, window_taps
 from infinitetalk.sound import MemorySound
 from infinitetalk.timeline import Window
 from talker.truth import SAMPLES
+from training import train_dit
 from training.bank import (
     BEFORE,
     FRAMES,
@@ -31,8 +32,7 @@ from training.hearing import IDLE, IDLE_EVERY, pieces
 from training.mistakes import CERTAIN, STRENGTH, Errors
 from training.objective import Source, held_latents, loss_of
 from training.sampling import chain, evaluate, sample
-from training.speech import Corpus, make_corpus
-from training.train_dit import main
+from training.speech import Corpus
 from training.vae import Vae
 
 SHAPE = DiTShape(blocks=2, ffn=64, features=32, audio_hidden=16, audio_tokens=4, token_width=16)
@@ -59,6 +59,18 @@ def vae() -> Vae:
 @pytest.fixture(scope="module", params=[1, 2])
 def bank(request, vae, speech):
     return make_bank(vae, speech, 3, request.param, (64, 64 * request.param), seed=5)
+
+
+def hummed(pieces: int) -> Corpus:
+    """A corpus of noise in place of voices, whose mouths have levels and centroids of their own."""
+    generator = torch.Generator().manual_seed(7)
+    starts = 510 * torch.arange(pieces + 1)
+    frames = int(starts[-1])
+    wave = (3000 * torch.randn(frames * SAMPLES, generator=generator)).clamp(-30_000, 30_000)
+    wave = torch.where(wave.round() == 0, 1, wave).short()  # only what is put in is digitally silent
+    level = -45 + 27 * torch.rand(frames, generator=generator)
+    centroid = 1000 + 1500 * torch.rand(frames, generator=generator)
+    return Corpus(wave, level, centroid, starts, tuple(f"hum{n}" for n in range(pieces)))
 
 
 def no_errors(bank: Bank) -> Errors:
@@ -112,7 +124,7 @@ def test_some_people_rest_but_never_all_of_several(speech, people):
 
 def test_silences_shut_the_mouth_and_noise_does_not_open_it(tmp_path):
     """What the net learns from follows the speech alone; a shut mouth keeps its width."""
-    corpus = make_corpus(400, seed=3, workers=2)
+    corpus = hummed(12)
     corpus.save(tmp_path / "speech.safetensors")
     heard = list(pieces(Corpus.load(tmp_path / "speech.safetensors"), seed=0))
     assert heard[0][1].eq(0).all() and heard[0][2].eq(0.5).all()
@@ -192,15 +204,17 @@ def test_a_look_measures_a_window_and_windows_that_follow_each_other(vae, tmp_pa
         assert picture.size == (3 * 128, 2 * 128)
 
 
-def test_a_training_goes_on_from_its_state(tmp_path):
-    make_corpus(30, seed=9, workers=2).save(tmp_path / "speech.safetensors")
+def test_a_training_goes_on_from_its_state(tmp_path, monkeypatch):
+    small = tuple(train_dit.Kind((64, 64 * people), people, 0.5, 0.5) for people in (1, 2))
+    monkeypatch.setattr(train_dit, "KINDS", small)
+    hummed(1).save(tmp_path / "speech.safetensors")
     state = tmp_path / "state.safetensors"
     given = ["--vae", MODELS / VAE, "--encoder", MODELS / WAV2VEC_FOLDER, "--speech", tmp_path / "speech.safetensors"]
     given += ["--unheard", tmp_path / "speech.safetensors", "--out", tmp_path, "--state", state, "--device", "cpu"]
     given += ["--plain", "--clips", 2, "--batch", 0.01, "--blocks", 1, "--look", 0]
 
     def train(*more) -> dict[str, torch.Tensor]:
-        main([str(value) for value in (*given, *more)])
+        train_dit.main([str(value) for value in (*given, *more)])
         tensors, facts = load(state)
         assert facts["step"] == more[-1]
         return tensors

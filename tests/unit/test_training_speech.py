@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
+import signal
 from functools import partial
 
 import numpy as np
@@ -17,6 +19,7 @@ from infinitetalk.loudness import integrated_loudness
 from infinitetalk.sound import MemorySound
 from infinitetalk.wav2vec import layer_outputs, load_wav2vec
 from talker.truth import SAMPLES, mouth_of_sound
+from training import speech
 from training.acoustics import evened, throat
 from training.espeak import TEST_VARIANTS, TRAIN_VARIANTS, Voice, say
 from training.excerpts import excerpts, gain_to_target
@@ -115,6 +118,24 @@ def test_every_variant_speaks(variant, speaker):
 def test_an_unknown_voice_is_refused(speaker):
     with pytest.raises(ValueError, match="no voice xx"):
         speaker((Voice("xx", "m3", 160, 50, 50), "a"))
+
+
+def test_a_voice_that_breaks_down_speaks_again(monkeypatch, tmp_path):
+    whole = make_corpus(40, seed=7, workers=2)
+    piece = speech._piece
+
+    def breaks(seed, split, number, seconds):
+        mark = tmp_path / str(number)
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return piece(seed, split, number, seconds)
+
+    monkeypatch.setattr(speech, "_piece", breaks)
+    assert same(make_corpus(40, seed=7, workers=2), whole)
+    monkeypatch.setattr(speech, "_piece", lambda *job: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(RuntimeError, match="broke down 4 times"):
+        make_corpus(20, seed=7, workers=2)
 
 
 def test_a_corpus_is_not_made_where_somebody_has_spoken(corpus, monkeypatch):
