@@ -167,7 +167,7 @@ def setup(existing: str | None) -> Path:
     UNFINISHED.touch()
     try:
         step(
-            "Installing torch, ComfyUI's requirements and the development tools (up to 7 GB on disk, takes minutes)",
+            "Installing torch, ComfyUI's requirements and the development tools (up to 8 GB on disk, takes minutes)",
             [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", *files],
             "Check the network connection and the free disk space, then run the command again: it continues from here.",
         )

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from demo.talking_model import MODELS
+from demo.talking_model import FILES, MODELS
 from tests.inprocess import ROOT
 
 from .human_speech import NotFetched
@@ -95,6 +95,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw what is there")
     options = parser.parse_args()
     options.rows = [name for name in options.rows.split(",") if name] or list(ROWS)
+    if options.clips < 1:
+        parser.error(f"--clips: {options.clips} is less than 1; give a number of clips")
+    lost = [name for name in FILES if not (options.models / name).is_file()]
+    if lost:
+        parser.error(f"--models: {options.models} has no {lost[0]}; give a folder like demo/models")
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
@@ -120,12 +125,13 @@ def main() -> int:
     if options.plots:
         from .quality_plots import draw
 
-        print(*draw(shown, options.plots), sep="\n")
-    else:
-        print(table(shown))
+        drawn = draw(shown, options.plots) or ["nothing to draw: of sync, minute and settings no row is there"]
+        print(*drawn, sep="\n")
+    print(table(shown))
     wrong = missed(shown)
-    print(f"quality: missed {', '.join(wrong)}" if wrong else "quality: every goal that was measured is met")
-    return 1 if wrong else 0
+    met = "every goal that was measured is met" if shown else "nothing is measured yet"
+    print(f"quality: missed {', '.join(wrong)}" if wrong else f"quality: {met}")
+    return 1 if wrong or not shown else 0
 
 
 if __name__ == "__main__":

@@ -130,6 +130,23 @@ def fit_speech(source: Path, seconds: float, target: Path) -> Path:
     return target
 
 
+def _check_media(image: Path, audio: Path) -> None:
+    """Refuse a picture or a recording that cannot be read, before ComfyUI starts."""
+    for label, file, kind in (("--image", image, "video"), ("--audio", audio, "audio")):
+        try:
+            with av.open(str(file)) as container:
+                next(container.decode(**{kind: 0}), None)
+                missing = not getattr(container.streams, kind)
+        except (av.FFmpegError, IndexError) as error:
+            what = "a picture" if kind == "video" else "a recording"
+            raise InputError(
+                f"{label}: {file} cannot be read as {what} ({type(error).__name__}).",
+                "Give a PNG, JPEG or WebP picture." if kind == "video" else "Give a WAV, FLAC, MP3 or M4A recording.",
+            ) from error
+        if missing:
+            raise InputError(f"{label}: {file} holds no {kind}.", "Give another file.")
+
+
 def describe(path: Path) -> str:
     """What a video file holds, every frame of it decoded."""
     with av.open(str(path)) as container:
@@ -149,6 +166,7 @@ def demo(comfyui: Path, options: Namespace) -> int:
         for label, file in (("--image", image), ("--audio", audio)):
             if not file.is_file():
                 raise InputError(f"{label}: there is no file {file}.", "Give the path of a file.")
+        _check_media(image, audio)
         out = options.out or DEV / "demo.mp4"
         if out.is_dir() or not out.suffix:
             raise InputError(f"--out: {out} is not the name of a video.", f"Give one such as {out / 'demo.mp4'}.")
@@ -156,7 +174,8 @@ def demo(comfyui: Path, options: Namespace) -> int:
         if options.seconds is not None:
             if not 0 < options.seconds <= LONGEST_DEMO:
                 raise InputError(
-                    f"--seconds: {options.seconds:g} is not between 0 and {LONGEST_DEMO}.", "Give seconds of speech."
+                    f"--seconds: {options.seconds:g} is not above 0 and at most {LONGEST_DEMO}.",
+                    "Give seconds of speech, such as 8; speech of less than 0.1 s has no frame.",
                 )
             DEV.mkdir(exist_ok=True)
             audio = fit_speech(audio, options.seconds, DEV / "demo_speech.wav")

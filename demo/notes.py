@@ -79,9 +79,9 @@ NOTES = {
         "A drawn person of 128 x 128 pixels says what it hears, on any computer, without a GPU: every node and every "
         "step are those of the large model. On two CPU cores a window (2.88 s) takes less than a minute.\n\nIts files "
         "lie in **demo/models** of the pack's git repository (not in the registry's archive): copy what is in it into "
-        "ComfyUI's **models** folder, or start ComfyUI with **python3 dev.py host** in a clone.\n\nIt knows drawn people "
-        "like those in **demo/assets**; others it bends to its own kind. It was trained on windows of 81 frames; "
-        "shift 3 and 4 to 8 steps are enough. The "
+        "ComfyUI's **models** folder, or start ComfyUI with **python3 dev.py host** in a clone.\n\nIt knows drawn "
+        "people like those in **demo/assets**; others it bends to its own kind. It was trained on windows of 81 "
+        "frames; shift 3 and 4 to 8 steps are enough. The "
         "embeds *left*, *right*, *in* and *out* move the camera.\n\nFor real videos open the template "
         "**infinitetalk_image_to_video**.",
     ),

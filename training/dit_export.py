@@ -8,8 +8,8 @@ branch is live and knows the prompts of `PROMPTS`. Must not know training.
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from .checkpoint import load
 from .dit import DiTShape, Talker, prompt_codes
+from .paths import existing
 
 PROMPTS = ("", "still", "left", "right", "in", "out")  # the empty one stands for no text; the others for the camera
 CLIP_TOKENS, CLIP_WIDTH = 257, 1280
@@ -84,6 +85,10 @@ def from_models(folder: Path) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    trained, known = from_checkpoint(Path(sys.argv[1]))
-    for written in write(trained, Path(sys.argv[2]), {"step": str(known["step"]), "seed": str(known["seed"])}):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=existing, help="dit.safetensors of train_dit")
+    parser.add_argument("folder", type=Path, help="gets the files")
+    given = parser.parse_args()
+    trained, known = from_checkpoint(given.checkpoint)
+    for written in write(trained, given.folder, {"step": str(known["step"]), "seed": str(known["seed"])}):
         print(written, written.stat().st_size)

@@ -47,6 +47,7 @@ from .hearing import hear
 from .mistakes import Errors
 from .muon import Muon
 from .objective import AUDIO_DROP, Source, loss_of
+from .paths import existing
 from .sampling import CLIPS, chain, evaluate
 from .vae_export import from_host
 
@@ -102,13 +103,13 @@ def late(progress: Progress, enough: float, workers: Workers) -> bool:
 def arguments(given: list[str] | None) -> argparse.Namespace:
     """The options, of the command line by default."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vae", type=Path, required=True, help="file in the host's layout that train_vae wrote")
-    parser.add_argument("--encoder", type=Path, required=True, help="folder that train_wav2vec wrote")
-    parser.add_argument("--speech", type=Path, required=True, help="corpus to train on, of training.speech")
-    parser.add_argument("--unheard", type=Path, required=True, help="corpus of the split test, to look at")
+    parser.add_argument("--vae", type=existing, required=True, help="file in the host's layout that train_vae wrote")
+    parser.add_argument("--encoder", type=existing, required=True, help="folder that train_wav2vec wrote")
+    parser.add_argument("--speech", type=existing, required=True, help="corpus to train on, of training.speech")
+    parser.add_argument("--unheard", type=existing, required=True, help="corpus of the split test, to look at")
     parser.add_argument("--out", type=Path, required=True, help="gets the averaged weights, dit.safetensors, in fp16")
     parser.add_argument("--state", type=Path, help="whole state of the training: read if it is there, written")
-    parser.add_argument("--begin", type=Path, help="folder of a models' layout to begin with when there is no state")
+    parser.add_argument("--begin", type=existing, help="models folder to begin with when there is no state")
     parser.add_argument("--seconds", type=float, help="leave after so many")
     parser.add_argument("--steps", type=int, help="of the whole training; without, it is as long as --seconds")
     parser.add_argument("--clips", type=int, default=12_000, help="in the bank of each GPU")

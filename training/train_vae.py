@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from . import checkpoint
 from .checkpoint import Ema, Progress, Workers
+from .paths import existing
 from .vae import GROUP, Vae
 from .vae_clips import KINDS, Kind, Pool
 from .vae_export import to_host
@@ -56,7 +57,7 @@ def options(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--seconds", type=float, default=480, help="of the whole run, drawing and compiling included")
     parser.add_argument("--steps", type=int, help="train so many steps instead")
-    parser.add_argument("--resume", type=Path, help="a vae_state.safetensors to go on from")
+    parser.add_argument("--resume", type=existing, help="a vae_state.safetensors to go on from")
     parser.add_argument("--width", type=int, default=8, help="channels of the first level")
     parser.add_argument("--groups", type=int, default=32, help="groups of four frames in a batch, per device")
     parser.add_argument("--singles", type=int, default=8, help="single pictures in a batch, per device")

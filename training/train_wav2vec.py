@@ -41,6 +41,7 @@ from .checkpoint import (
     under,
 )
 from .excerpts import Batch, draw_batch
+from .paths import existing
 from .speech import Corpus, make_corpus
 
 LAYERS, CHANNELS, HEADS, FFN = 4, 64, 4, 256
@@ -187,8 +188,8 @@ def train(listener: Listener, corpus: Corpus, progress: Progress, workers: Worke
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the small speech encoder; writes a Hugging Face folder.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--corpus", type=Path, help="of training.speech; made here if there is none")
-    parser.add_argument("--test", type=Path, help="the same of the test split")
+    parser.add_argument("--corpus", type=existing, help="of training.speech; made here if there is none")
+    parser.add_argument("--test", type=existing, help="the same of the test split")
     parser.add_argument("--corpus-seconds", type=float, default=7200.0)
     parser.add_argument("--seconds", type=float, help="of training, without the making of the corpus")
     parser.add_argument("--steps", type=int)

@@ -72,3 +72,18 @@ def test_goals_are_judged():
 
 def test_every_measure_and_table_belongs_to_a_row():
     assert {measure.row for measure in quality_table.MEASURES} | set(quality_table.TABLES) <= set(quality.ROWS)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["--clips", "0"], "--clips: 0 is less than 1"),
+        (["--rows", "sync,nonsense"], "no row nonsense"),
+        (["--models", "nowhere"], "--models: nowhere has no diffusion_models/"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(monkeypatch, capsys, given, said):
+    monkeypatch.setattr("sys.argv", ["quality", *given])
+    with pytest.raises(SystemExit) as stopped:
+        quality.parse()
+    assert stopped.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from argparse import Namespace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,11 +14,36 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from demo import draw_people, strip, talking_model
+from demo import commands, draw_people, strip, talking_model
 from demo.base import ASSETS
 from infinitetalk.buckets import resize_crop
 from talker.measure import mouth
 from talker.scene import search_boxes
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"image": "none.png"}, "--image: there is no file"),
+        ({"image": "text.wav"}, "--image: .*text.wav cannot be read as a picture"),
+        ({"image": str(ASSETS / "speech.flac")}, "--image: .* cannot be read as a picture"),
+        ({"audio": "text.wav"}, "--audio: .*text.wav cannot be read as a recording"),
+        ({"audio": str(ASSETS / "face.png")}, "--audio: .* cannot be read as a recording"),
+        ({"seconds": 0.0}, "--seconds: 0 is not above 0"),
+        ({"seconds": float("nan")}, "--seconds: nan is not above 0"),
+    ],
+)
+def test_the_demo_refuses_bad_input_before_comfyui_starts(tmp_path, capsys, changes, said):
+    (tmp_path / "text.wav").write_text("no sound")
+    given = {"image": None, "audio": None, "seconds": None, "seed": None, "out": tmp_path / "new" / "demo.mp4"}
+    given |= {name: tmp_path / value if isinstance(value, str) else value for name, value in changes.items()}
+    assert commands.demo(Path("no ComfyUI is needed"), Namespace(**given)) == 1
+    first, remedy = capsys.readouterr().err.strip().splitlines()
+    assert re.search(said, first) and remedy
+    assert not given["out"].exists()
+
 
 # ---------------------------------------------------------------- sample files
 
