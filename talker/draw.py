@@ -26,7 +26,7 @@ from .looks import (
     Looks,
 )
 from .motion import camera_at
-from .scene import batch_times, pose_at
+from .scene import Scene, batch_times, pose_at
 
 DARK = (0.16, 0.02, 0.04)  # inside of the mouth: luminance 0.06
 LASHES = (0.16, 0.10, 0.10)
@@ -36,7 +36,14 @@ _LAG = 0.3  # share of the sway by which the head stays behind its face, as if i
 _BODY = 0.25  # share of the sway that the shoulders follow
 
 
-def draw(scene, times, opening, width, energy=None, scale=1):
+def draw(  # noqa: PLR0913
+    scene: Scene,
+    times: torch.Tensor,
+    opening: torch.Tensor,
+    width: torch.Tensor,
+    energy: torch.Tensor | None = None,
+    scale: int = 1,
+) -> torch.Tensor:
     """Frames of the scenes at `times` ([T] or [B, T] seconds) -> float32 [B, T, 3, H, W] in 0..1.
 
     opening, width: [B, P, T] in 0..1, of each person's mouth. energy: [B, P, T] in 0..1, nods and brows, or None.

@@ -103,12 +103,12 @@ COLOURS = tuple(f.name for f in fields(Looks))[:10]
 LENGTHS = tuple(f.name for f in fields(Looks))[10:]
 
 
-def luminance(rgb):
+def luminance(rgb: torch.Tensor) -> torch.Tensor:
     """Luminance (Rec. 601 weights on the values as stored) of `rgb` [..., 3] in 0..1 -> [...]."""
     return 0.299 * rgb[..., 0] + 0.587 * rgb[..., 1] + 0.114 * rgb[..., 2]
 
 
-def sample_looks(batch, people, generator):
+def sample_looks(batch: int, people: int, generator: torch.Generator) -> Looks:
     """Looks of `people` random people in `batch` scenes, on the generator's device (the CPU: one seed, one person)."""
 
     def uniform(low, high):

@@ -52,7 +52,7 @@ class Poses:
     brow: torch.Tensor  # face units up
 
 
-def sample_motion(batch, people, generator):
+def sample_motion(batch: int, people: int, generator: torch.Generator) -> Motion:
     """Random motion of `people` people in `batch` scenes."""
 
     def uniform(*shape, low=0.0, high=1.0):
@@ -72,7 +72,7 @@ def sample_motion(batch, people, generator):
     )
 
 
-def sample_camera(camera, generator):
+def sample_camera(camera: torch.Tensor, generator: torch.Generator) -> Camera:
     """Random speeds for `camera` int64 [B] of CAMERAS: pan 3-8 units a second, zoom 3-8 % a second."""
     speed = 3 + 5 * torch.rand(len(camera), generator=generator)
     camera = camera.to(speed.device)
@@ -82,7 +82,7 @@ def sample_camera(camera, generator):
     )
 
 
-def poses_of(motion, times, energy=None):
+def poses_of(motion: Motion, times: torch.Tensor, energy: torch.Tensor | None = None) -> Poses:
     """Poses at `times` [B, T] seconds; `energy` [B, P, T] in 0..1 (smoothed loudness): nods and raised brows."""
     t = times[:, None, None, None]  # [B, 1, 1, 1, T]
     waves = torch.sin(motion.rate[..., None] * t + motion.phase[..., None])
@@ -97,7 +97,7 @@ def poses_of(motion, times, energy=None):
     return Poses(x=x, y=y, turn=turn, blink=lid * lid * (3 - 2 * lid), brow=brow)
 
 
-def camera_at(camera, times):
+def camera_at(camera: Camera, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """-> (zoom, pan), each [B, T], at `times` [B, T] seconds: how much larger, and how many units further right."""
     pan = _swing(camera.pan[:, None], times, PAN_MOST)
     zoom = _swing(camera.zoom[:, None], times, ZOOM_MOST)

@@ -20,7 +20,7 @@ from .looks import (
     Looks,
     sample_looks,
 )
-from .motion import NOD, SWAY_MOST, Camera, Motion, camera_at, poses_of, sample_camera, sample_motion
+from .motion import NOD, SWAY_MOST, Camera, Motion, Poses, camera_at, poses_of, sample_camera, sample_motion
 
 _SHAPES = 5
 _PERSON_WIDTH = 96.0  # units a person needs
@@ -76,7 +76,14 @@ class Scene:
         return _each(self, lambda tensor: tensor.to(device))
 
 
-def sample_scenes(batch, people=1, size=(128, 128), seed=0, camera=None, device="cpu"):
+def sample_scenes(  # noqa: PLR0913
+    batch: int,
+    people: int = 1,
+    size: tuple[int, int] = (128, 128),
+    seed: int | torch.Generator = 0,
+    camera: torch.Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Scene:
     """`batch` random scenes; `seed`: an int or a CPU generator; `camera`: int64 [batch] of CAMERAS, or None: still.
 
     The numbers are drawn on the CPU, so that a seed means the same scenes on every device.
@@ -109,12 +116,12 @@ def sample_scenes(batch, people=1, size=(128, 128), seed=0, camera=None, device=
     return scene.to(device)
 
 
-def pose_at(scene, times, energy=None):
+def pose_at(scene: Scene, times: torch.Tensor, energy: torch.Tensor | None = None) -> Poses:
     """Poses [B, P, T] at `times`; `energy` [B, P, T] in 0..1 is the smoothed loudness of each person's speech."""
     return poses_of(scene.motion, batch_times(scene, times), energy)
 
 
-def mouth_boxes(scene, times, energy=None):
+def mouth_boxes(scene: Scene, times: torch.Tensor, energy: torch.Tensor | None = None) -> torch.Tensor:
     """The box around the widest open mouth, lips included, where the mouth is at `times` -> [B, P, T, 4]."""
     pose = pose_at(scene, times, energy)
     face = scene.face[..., None]
@@ -126,7 +133,7 @@ def mouth_boxes(scene, times, energy=None):
     return _seen(scene, torch.stack((x - half_x, y - half_y, x + half_x, y + half_y), -1), times)
 
 
-def search_boxes(scene, times=None):
+def search_boxes(scene: Scene, times: torch.Tensor | None = None) -> torch.Tensor:
     """The box that a person's mouth interior never leaves and in which nothing else is dark -> [B, P, 4].
 
     It holds for a camera at rest; with `times` it moves with the camera -> [B, P, T, 4].
@@ -140,7 +147,7 @@ def search_boxes(scene, times=None):
     return _static(scene, box, times)
 
 
-def person_boxes(scene, times=None):
+def person_boxes(scene: Scene, times: torch.Tensor | None = None) -> torch.Tensor:
     """Each person's region, hair to the lower edge, sway included; people do not overlap -> [B, P, 4], or as above."""
     strip = scene.size[1] / scene.people
     left = strip * torch.arange(scene.people, device=scene.x.device)
@@ -152,12 +159,12 @@ def person_boxes(scene, times=None):
     return _static(scene, torch.stack((left, top, right, bottom), -1), times)
 
 
-def unit_of(size, people):
+def unit_of(size: tuple[int, int], people: int) -> float:
     """Pixels per unit in a frame of `size` (H, W) with `people` people side by side."""
     return min(size[0] / 128, size[1] / people / _PERSON_WIDTH)
 
 
-def batch_times(scene, times):
+def batch_times(scene: Scene, times: torch.Tensor) -> torch.Tensor:
     """`times` [T] or [B, T] -> [B, T], on the scene's device."""
     times = torch.as_tensor(times, dtype=torch.float32, device=scene.x.device)
     return times.expand(scene.x.shape[0], -1) if times.ndim == 1 else times

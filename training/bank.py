@@ -55,7 +55,7 @@ class Bank:
     masks: torch.Tensor  # bool [n, P + 1, S]
 
     def take(self, index: torch.Tensor) -> Bank:
-        """The clips of `index`."""
+        """The clips of `index` int64 [B]: a Bank of B."""
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}
         return Bank(**{name: value if name == "grey" else value[index] for name, value in chosen.items()})
 
@@ -141,7 +141,10 @@ def regions(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def make_bank(vae, speech: Speech, count: int, people: int, size: tuple[int, int], seed: int) -> Bank:  # noqa: PLR0913
-    """Draw and encode `count` clips. vae: encode and decode of [B, T, 3, H, W] in -1..1 <-> normalised latents."""
+    """Draw and encode n = `count` clips of `people` at (H, W) = `size`, see Bank for the shapes.
+
+    vae: encode and decode of [B, T, 3, H, W] in -1..1 <-> normalised latents.
+    """
     device = speech.features.device
     generator = torch.Generator(device).manual_seed(seed)
     parts = []
