@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from ..errors import InputError
 from ..model.adapter import InfiniteTalkAdapter
 from ..model.layouts import BaseShape, Shapes, check_base, check_fit, read_adapter, read_base, strip_prefix
+from ..model.quantised import FORMATS, one_marking
 
 ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk")
 MODEL_FOLDER = "diffusion_models"
@@ -99,13 +100,22 @@ def load_adapter(name: str, model):
 
 def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dynamic: bool = False):
     """As `load_adapter`; wide: the precision that float32 weights are kept in."""
-    tensors = comfy.utils.load_torch_file(path, safe_load=True)
-    stored = comfy.utils.weight_dtype(tensors)
-    kept = wide if stored == torch.float32 else stored
-    tensors = {strip_prefix(key): value.to(kept) for key, value in tensors.items()}
+    tensors, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    tensors = {strip_prefix(key): value for key, value in tensors.items()}
+    stored = comfy.utils.weight_dtype({key: value for key, value in tensors.items() if value.dtype not in FORMATS})
+    kept = wide if stored in (torch.float32, None) else stored  # None: nothing but 8-bit weights
+    try:
+        tensors, quantised = one_marking(tensors, metadata, kept)
+    except ValueError as error:
+        raise InputError(
+            f"adapter: {os.path.basename(path)}: {error}.", "The file is incomplete: fetch it again."
+        ) from error
     shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
     offload = comfy.model_management.unet_offload_device()
-    adapter = InfiniteTalkAdapter(shape, operations=comfy.ops.manual_cast, device=offload, dtype=kept)
+    operations = comfy.ops.manual_cast
+    if quantised:  # 8-bit weights, multiplied in the model's precision: exactly what the file says
+        operations = comfy.ops.mixed_precision_ops({"mixed_ops": True}, compute_dtype=kept, full_precision_mm=True)
+    adapter = InfiniteTalkAdapter(shape, operations=operations, device=offload, dtype=kept)
     # The class is looked up now: the host rebinds it at start when dynamic VRAM is on.
     kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(adapter, load_device=comfy.model_management.get_torch_device(), offload_device=offload)
