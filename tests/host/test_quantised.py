@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -65,6 +66,109 @@ FILES = {
     "quanto int8": (lambda plain: quanto(plain, torch.int8), torch.int8, 0.015),
     "quanto fp8": (lambda plain: quanto(plain, torch.float8_e4m3fn), torch.float32, 0.04),
 }
+
+
+def gguf_file(path, plain: dict, kind: str) -> None:
+    """Matrices in a kind of GGUF, all else in float32, as the published adapters are."""
+    from gguf import GGMLQuantizationType, GGUFWriter, quants
+
+    writer = GGUFWriter(path, "wan")
+    for key, value in plain.items():
+        whole = GGMLQuantizationType[kind if is_matrix(key, value) and value.shape[1] % 32 == 0 else "F32"]
+        data = quants.quantize(value.numpy(), whole)
+        writer.add_tensor(key, data, raw_dtype=whole)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "kind, bound",
+    [("Q8_0", 0.012), ("Q5_1", 0.06), ("Q5_0", 0.08), ("Q4_1", 0.12), ("Q4_0", 0.15), ("BF16", 0.01), ("F16", 0.01)],
+)
+def test_gguf_adapters_are_read(comfyui, plain, tmp_path, kind, bound):
+    from tests.inprocess import use_host
+
+    use_host()
+    from infinitetalk.host.loading import load_adapter_file, read_shapes
+
+    path = tmp_path / "adapter.gguf"
+    gguf_file(path, plain, kind)
+    assert read_shapes(str(path), "adapter") == {key: tuple(value.shape) for key, value in plain.items()}
+    patch = load_adapter_file(str(path), torch.float16)
+    assert {parameter.dtype for parameter in patch.model.parameters()} == {torch.float16}
+    for found, right in zip(outputs(patch), outputs(load(tmp_path / "plain.safetensors", plain, {})), strict=True):
+        assert (found - right).norm() / right.norm() < bound
+
+
+def test_gguf_files_are_listed_and_found_in_the_adapters_folders(comfyui, plain, tmp_path, monkeypatch):
+    from tests.inprocess import use_host
+
+    use_host()
+    import folder_paths
+
+    from infinitetalk.host.loading import ADAPTER_FOLDERS, check_adapter_file, list_files, register_folders
+
+    (tmp_path / "deep").mkdir()
+    gguf_file(tmp_path / "deep" / "Single_Q8.gguf", plain, "Q8_0")
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
+    folder_paths.folder_names_and_paths["model_patches"] = ([str(tmp_path)], {".safetensors"})
+    register_folders()
+    (name,) = (name for name in list_files(*ADAPTER_FOLDERS) if "Single_Q8" in name)
+    assert check_adapter_file(name).layers == LAYERS
+    with pytest.raises(InputError) as missing:
+        check_adapter_file("none.gguf")
+    assert "infinitetalk_gguf" not in str(missing.value)
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K"])
+def test_blocks_of_256_are_read_as_the_package_reads_them(comfyui, tmp_path, kind):
+    """Nothing in Python writes these kinds: random blocks stand for a matrix."""
+    import numpy as np
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, quants
+
+    from infinitetalk.gguf_file import gguf_shapes, gguf_tensors
+
+    whole = GGMLQuantizationType[kind]
+    block, size = GGML_QUANT_SIZES[whole]
+    data = np.random.default_rng(0).integers(0, 60, (3, 512 // block * size), dtype=np.uint8)
+    writer = GGUFWriter(tmp_path / "k.gguf", "wan")
+    writer.add_tensor("a.weight", data, raw_dtype=whole)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert gguf_shapes(tmp_path / "k.gguf") == {"a.weight": (3, 512)}
+    found = gguf_tensors(tmp_path / "k.gguf", torch.float32)["a.weight"]
+    assert torch.equal(found, torch.from_numpy(quants.dequantize(data, whole)).reshape(3, 512))
+
+
+def test_without_the_package_the_error_says_what_to_install(comfyui, plain, tmp_path, monkeypatch):
+    from tests.inprocess import use_host
+
+    use_host()
+    from infinitetalk.host.loading import read_shapes
+
+    gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(InputError, match="read by the package gguf") as refused:
+        read_shapes(str(tmp_path / "whole.gguf"), "adapter")
+    assert "pip install" in str(refused.value)
+
+
+@pytest.mark.parametrize("share", [0.999, 0.5, 0.001])
+def test_a_gguf_file_that_is_cut_off_is_refused(comfyui, plain, tmp_path, share):
+    from tests.inprocess import use_host
+
+    use_host()
+    from infinitetalk.host.loading import read_shapes
+
+    gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
+    content = (tmp_path / "whole.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="cut.gguf is not a readable safetensors or GGUF file"):
+        read_shapes(str(tmp_path / "cut.gguf"), "adapter")
 
 
 def load(path, tensors: dict, metadata: dict):
