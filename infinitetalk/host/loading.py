@@ -18,10 +18,13 @@ from comfy.ldm.wan.model import WanModel
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
+from ..gguf_file import gguf_shapes, gguf_tensors, is_gguf
 from ..model.adapter import InfiniteTalkAdapter
 from ..model.layouts import BaseShape, Shapes, check_base, check_fit, read_adapter, read_base, strip_prefix
+from ..model.quantised import FORMATS, one_marking
 
-ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk")
+GGUF_FOLDER = "infinitetalk_gguf"  # a name of ours for the same folders, as the host lists no .gguf in its own
+ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk", GGUF_FOLDER)
 MODEL_FOLDER = "diffusion_models"
 
 
@@ -30,14 +33,16 @@ def register_folders() -> None:
     folder_paths.add_model_folder_path("infinitetalk", os.path.join(folder_paths.models_dir, "infinitetalk"))
     extensions = folder_paths.folder_names_and_paths["infinitetalk"][1]
     extensions.update(folder_paths.supported_pt_extensions)
+    paths = [path for folder in ADAPTER_FOLDERS[:-1] for path in folder_paths.get_folder_paths(folder)]
+    folder_paths.folder_names_and_paths[GGUF_FOLDER] = (list(dict.fromkeys(paths)), {".gguf"})
 
 
 def list_files(*folders: str) -> list[str]:
-    """Names, sub-folders included, of the safetensors files in the host's model folders; each name once."""
+    """Names, sub-folders included, of the safetensors and GGUF files in model folders; each name once."""
     names: dict[str, None] = {}
     for folder in folders:
         names.update(dict.fromkeys(folder_paths.get_filename_list(folder)))
-    return [name for name in names if name.endswith(".safetensors")]
+    return [name for name in names if name.endswith((".safetensors", ".gguf"))]
 
 
 def find_file(name: str, folders: tuple[str, ...], label: str) -> str:
@@ -47,7 +52,7 @@ def find_file(name: str, folders: tuple[str, ...], label: str) -> str:
         if path:
             return path
     raise InputError(
-        f"{label}: {name} is not in {' or '.join('models/' + folder for folder in folders)}.",
+        f"{label}: {name} is not in {' or '.join('models/' + folder for folder in folders if folder != GGUF_FOLDER)}.",
         "Put the file there and press R to refresh the lists, or choose another one.",
     )
 
@@ -59,14 +64,18 @@ def fingerprint(path: str) -> tuple:
 
 
 def read_shapes(path: str, label: str) -> Shapes:
-    """Key -> shape of a safetensors file, without loading a tensor."""
+    """Key -> shape of a safetensors or GGUF file, without loading a tensor."""
     try:
+        if is_gguf(path):
+            return gguf_shapes(path)
         with safe_open(path, framework="pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            f"{label}: {os.path.basename(path)} is not a readable safetensors file ({error}).",
-            "The download is incomplete or the file is of another format: fetch it again as .safetensors.",
+            f"{label}: {os.path.basename(path)} is not a readable safetensors or GGUF file ({error}).",
+            "The download is incomplete or the file is of another format: fetch it again.",
         ) from error
 
 
@@ -99,13 +108,26 @@ def load_adapter(name: str, model):
 
 def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dynamic: bool = False):
     """As `load_adapter`; wide: the precision that float32 weights are kept in."""
-    tensors = comfy.utils.load_torch_file(path, safe_load=True)
-    stored = comfy.utils.weight_dtype(tensors)
-    kept = wide if stored == torch.float32 else stored
-    tensors = {strip_prefix(key): value.to(kept) for key, value in tensors.items()}
+    if is_gguf(path):
+        narrow = torch.bfloat16 if wide == torch.float32 else wide  # what was 4 to 8 bits is not made 32
+        tensors, metadata = gguf_tensors(path, narrow), None
+    else:
+        tensors, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    tensors = {strip_prefix(key): value for key, value in tensors.items()}
+    stored = comfy.utils.weight_dtype({key: value for key, value in tensors.items() if value.dtype not in FORMATS})
+    kept = wide if stored in (torch.float32, None) else stored  # None: nothing but 8-bit weights
+    try:
+        tensors, quantised = one_marking(tensors, metadata, kept)
+    except ValueError as error:
+        raise InputError(
+            f"adapter: {os.path.basename(path)}: {error}.", "The file is incomplete: fetch it again."
+        ) from error
     shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
     offload = comfy.model_management.unet_offload_device()
-    adapter = InfiniteTalkAdapter(shape, operations=comfy.ops.manual_cast, device=offload, dtype=kept)
+    operations = comfy.ops.manual_cast
+    if quantised:  # 8-bit weights, multiplied in the model's precision: exactly what the file says
+        operations = comfy.ops.mixed_precision_ops({"mixed_ops": True}, compute_dtype=kept, full_precision_mm=True)
+    adapter = InfiniteTalkAdapter(shape, operations=operations, device=offload, dtype=kept)
     # The class is looked up now: the host rebinds it at start when dynamic VRAM is on.
     kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(adapter, load_device=comfy.model_management.get_torch_device(), offload_device=offload)

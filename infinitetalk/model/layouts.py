@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from .adapter import AdapterShape, adapter_shape
+from .quantised import plain_shapes
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -74,26 +75,17 @@ def _what_else(shapes: Shapes) -> str | None:
     return None
 
 
-def _quantised(shapes: Shapes) -> bool:
-    return any(key.endswith(("scaled_fp8", "scale_weight", "weight_scale", "weight._data")) for key in shapes)
-
-
 def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
     """The sizes of the adapter in `shapes`; `name` is the input shown in errors.
 
-    Raises InputError for anything that is not a complete InfiniteTalk adapter.
+    Raises InputError for anything that is not a complete InfiniteTalk adapter. Quantised ones are read too.
     """
-    shapes = {strip_prefix(key): shape for key, shape in shapes.items()}
+    shapes = plain_shapes({strip_prefix(key): shape for key, shape in shapes.items()})
     other = _what_else(shapes)
     if other:
         raise InputError(f"{name}: this file is {other}, not an InfiniteTalk adapter.", _WANTED_ADAPTER)
     if "audio_proj.proj1.weight" not in shapes:
         raise InputError(f"{name}: none of its {len(shapes)} tensors is an audio projection.", _WANTED_ADAPTER)
-    if _quantised(shapes):
-        raise InputError(
-            f"{name}: the adapter is quantised (fp8 or int8 with scales), which is not supported yet.",
-            "Use a float file of it: fp16, bf16 or fp32.",
-        )
     missing = sorted(_expected_keys(shapes) - set(shapes))
     if missing:
         raise InputError(

@@ -20,6 +20,7 @@ PYTHON = sorted({*LIBRARY, *ROOT.glob("*.py"), *BESIDE})
 
 MATHS = {
     "filelock",
+    "gguf",
     "torch",
     "torchaudio",
     "numpy",

@@ -1,0 +1,60 @@
+"""GGUF files: what is in them, from the header alone, and their tensors dequantised.
+
+GGUF stores widths before heights, and matrices in blocks of 32 or 256 numbers with scales of their own; the `gguf`
+package knows every kind. Knows keys, shapes and numbers; no host, no adapter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .errors import InputError
+
+MAGIC = b"GGUF"
+
+
+def is_gguf(path: str | Path) -> bool:
+    """Whether a file begins as GGUF does, whatever its name. Raises OSError."""
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def gguf_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Key -> shape, as torch has it. Raises ValueError for a file that is cut off or of no known kind."""
+    return {tensor.name: _shape(tensor) for tensor in _reader(path).tensors}
+
+
+def gguf_tensors(path: str | Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Key -> tensor in `dtype`, dequantised one after the other, so that only one is in float32 at a time."""
+    dequantize = _package().quants.dequantize
+    found = {}
+    for tensor in _reader(path).tensors:
+        values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
+        found[tensor.name] = values.to(dtype).reshape(_shape(tensor))
+    return found
+
+
+def _shape(tensor) -> tuple[int, ...]:
+    return tuple(int(side) for side in reversed(tensor.shape))
+
+
+def _reader(path: str | Path):
+    package = _package()
+    try:
+        return package.GGUFReader(path)
+    except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+        raise ValueError(f"it is no whole GGUF file ({type(error).__name__}: {error})") from error
+
+
+def _package():
+    """The package, imported when the first such file is read: without it all other files load."""
+    try:
+        import gguf
+    except ImportError as error:
+        raise InputError(
+            f"adapter: GGUF files are read by the package gguf, which cannot be imported ({error}).",
+            'Run pip install "gguf>=0.17,<1" with ComfyUI\'s Python, or choose a .safetensors file.',
+        ) from error
+    return gguf

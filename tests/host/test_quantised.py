@@ -1,0 +1,243 @@
+"""Quantised adapter files of every marking: kept in 8 bits, and as near to the float adapter as their format allows."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from infinitetalk.errors import InputError
+from tests.host.layouts import adapter_tensors
+
+DIM, LAYERS, FEATURES = 128, 2, 2 * 64
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, torch.Tensor]:
+    return adapter_tensors(DIM, LAYERS, FEATURES, token_width=64)
+
+
+def is_matrix(key: str, value: torch.Tensor) -> bool:
+    return value.ndim == 2 and key.endswith(".weight")
+
+
+def fp8(plain: dict, marking: str) -> tuple[dict, dict]:
+    """(tensors, metadata) in fp8 with a scale for each matrix: "older", "newer", "comfy" or "header" marked."""
+    tensors, layers = {}, {}
+    for key, value in plain.items():
+        if not is_matrix(key, value):
+            tensors[key] = value
+            continue
+        name, scale = key.removesuffix(".weight"), value.abs().max() / 448
+        tensors[key] = (value / scale).to(torch.float8_e4m3fn)
+        tensors[f"{name}.scale_weight" if marking == "older" else f"{name}.weight_scale"] = scale.reshape(())
+        layers[name] = {"format": "float8_e4m3fn"}
+        if marking == "comfy":
+            tensors[f"{name}.comfy_quant"] = torch.tensor(list(json.dumps(layers[name]).encode()), dtype=torch.uint8)
+    if marking == "older":
+        tensors["scaled_fp8"] = torch.zeros(0, dtype=torch.float8_e4m3fn)
+    return tensors, {"_quantization_metadata": json.dumps({"layers": layers})} if marking == "header" else {}
+
+
+def quanto(plain: dict, kind: torch.dtype) -> tuple[dict, dict]:
+    """(tensors, metadata) as optimum-quanto writes them: a scale for each row, and scales of activations."""
+    most, tensors = (127 if kind == torch.int8 else 448), {}
+    for key, value in plain.items():
+        if not is_matrix(key, value):
+            tensors[key] = value
+            continue
+        scale = value.abs().amax(dim=1, keepdim=True) / most
+        whole = value / scale
+        tensors[f"{key}._data"] = (whole.round() if kind == torch.int8 else whole).to(kind)
+        tensors[f"{key}._scale"] = scale
+        tensors[f"{key.removesuffix('.weight')}.input_scale"] = torch.ones(())
+        tensors[f"{key.removesuffix('.weight')}.output_scale"] = torch.ones(())
+    return tensors, {}
+
+
+FILES = {
+    "fp8, older": (lambda plain: fp8(plain, "older"), torch.float8_e4m3fn, 0.04),
+    "fp8, newer": (lambda plain: fp8(plain, "newer"), torch.float8_e4m3fn, 0.04),
+    "fp8, ComfyUI's": (lambda plain: fp8(plain, "comfy"), torch.float8_e4m3fn, 0.04),
+    "fp8, in the header": (lambda plain: fp8(plain, "header"), torch.float8_e4m3fn, 0.04),
+    "quanto int8": (lambda plain: quanto(plain, torch.int8), torch.int8, 0.015),
+    "quanto fp8": (lambda plain: quanto(plain, torch.float8_e4m3fn), torch.float32, 0.04),
+}
+
+
+def gguf_file(path, plain: dict, kind: str) -> None:
+    """Matrices in a kind of GGUF, all else in float32, as the published adapters are."""
+    from gguf import GGMLQuantizationType, GGUFWriter, quants
+
+    writer = GGUFWriter(path, "wan")
+    for key, value in plain.items():
+        whole = GGMLQuantizationType[kind if is_matrix(key, value) and value.shape[1] % 32 == 0 else "F32"]
+        data = quants.quantize(value.numpy(), whole)
+        writer.add_tensor(key, data, raw_dtype=whole)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "kind, bound",
+    [("Q8_0", 0.012), ("Q5_1", 0.06), ("Q5_0", 0.08), ("Q4_1", 0.12), ("Q4_0", 0.15), ("BF16", 0.01), ("F16", 0.01)],
+)
+def test_gguf_adapters_are_read(comfyui, plain, tmp_path, kind, bound):
+    from tests.inprocess import use_host
+
+    use_host()
+    from infinitetalk.host.loading import load_adapter_file, read_shapes
+
+    path = tmp_path / "adapter.gguf"
+    gguf_file(path, plain, kind)
+    assert read_shapes(str(path), "adapter") == {key: tuple(value.shape) for key, value in plain.items()}
+    patch = load_adapter_file(str(path), torch.float16)
+    assert {parameter.dtype for parameter in patch.model.parameters()} == {torch.float16}
+    for found, right in zip(outputs(patch), outputs(load(tmp_path / "plain.safetensors", plain, {})), strict=True):
+        assert (found - right).norm() / right.norm() < bound
+
+
+def test_gguf_files_are_listed_and_found_in_the_adapters_folders(comfyui, plain, tmp_path, monkeypatch):
+    from tests.inprocess import use_host
+
+    use_host()
+    import folder_paths
+
+    from infinitetalk.host.loading import ADAPTER_FOLDERS, check_adapter_file, list_files, register_folders
+
+    (tmp_path / "deep").mkdir()
+    gguf_file(tmp_path / "deep" / "Single_Q8.gguf", plain, "Q8_0")
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
+    folder_paths.folder_names_and_paths["model_patches"] = ([str(tmp_path)], {".safetensors"})
+    register_folders()
+    (name,) = (name for name in list_files(*ADAPTER_FOLDERS) if "Single_Q8" in name)
+    assert check_adapter_file(name).layers == LAYERS
+    with pytest.raises(InputError) as missing:
+        check_adapter_file("none.gguf")
+    assert "infinitetalk_gguf" not in str(missing.value)
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K"])
+def test_blocks_of_256_are_read_as_the_package_reads_them(comfyui, tmp_path, kind):
+    """Nothing in Python writes these kinds: random blocks stand for a matrix."""
+    import numpy as np
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, quants
+
+    from infinitetalk.gguf_file import gguf_shapes, gguf_tensors
+
+    whole = GGMLQuantizationType[kind]
+    block, size = GGML_QUANT_SIZES[whole]
+    data = np.random.default_rng(0).integers(0, 60, (3, 512 // block * size), dtype=np.uint8)
+    writer = GGUFWriter(tmp_path / "k.gguf", "wan")
+    writer.add_tensor("a.weight", data, raw_dtype=whole)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert gguf_shapes(tmp_path / "k.gguf") == {"a.weight": (3, 512)}
+    found = gguf_tensors(tmp_path / "k.gguf", torch.float32)["a.weight"]
+    assert torch.equal(found, torch.from_numpy(quants.dequantize(data, whole)).reshape(3, 512))
+
+
+def test_without_the_package_the_error_says_what_to_install(comfyui, plain, tmp_path, monkeypatch):
+    from tests.inprocess import use_host
+
+    use_host()
+    from infinitetalk.host.loading import read_shapes
+
+    gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(InputError, match="read by the package gguf") as refused:
+        read_shapes(str(tmp_path / "whole.gguf"), "adapter")
+    assert "pip install" in str(refused.value)
+
+
+@pytest.mark.parametrize("share", [0.999, 0.5, 0.001])
+def test_a_gguf_file_that_is_cut_off_is_refused(comfyui, plain, tmp_path, share):
+    from tests.inprocess import use_host
+
+    use_host()
+    from infinitetalk.host.loading import read_shapes
+
+    gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
+    content = (tmp_path / "whole.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="cut.gguf is not a readable safetensors or GGUF file"):
+        read_shapes(str(tmp_path / "cut.gguf"), "adapter")
+
+
+def load(path, tensors: dict, metadata: dict):
+    from infinitetalk.host.loading import load_adapter_file
+
+    save_file({key: value.contiguous() for key, value in tensors.items()}, path, metadata)
+    return load_adapter_file(str(path))
+
+
+def outputs(patch) -> list[torch.Tensor]:
+    """What every part of an adapter makes of the same random input."""
+    generator = torch.Generator().manual_seed(5)
+    adapter = patch.model
+
+    def rand(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    attention = adapter.blocks[1].audio_cross_attn
+    projection = adapter.audio_proj
+    inputs = {
+        projection.proj1: rand(3, 5 * FEATURES), projection.proj1_vf: rand(3, 8 * FEATURES),
+        projection.proj3: rand(3, 16), attention.q_linear: rand(7, DIM), attention.kv_linear: rand(7, 64),
+        attention.proj: rand(7, DIM),
+    }  # fmt: skip
+    with torch.inference_mode():
+        return [layer(value) for layer, value in inputs.items()]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_quantised_files_stay_so_and_compute_what_they_should(comfyui, plain, tmp_path, name):
+    from tests.inprocess import use_host
+
+    use_host()
+    make, kept, bound = FILES[name]
+    wanted = outputs(load(tmp_path / "plain.safetensors", plain, {}))
+    patch = load(tmp_path / "file.safetensors", *make(plain))
+    weight = patch.model.blocks[0].audio_cross_attn.proj.weight
+    assert getattr(weight, "_qdata", weight).dtype == kept
+    for found, right in zip(outputs(patch), wanted, strict=True):
+        error = (found - right).norm() / right.norm()
+        assert error < bound
+        assert name == "plain" or error > 1e-4  # it is another file
+
+
+def test_a_quantised_adapter_talks_in_a_run(comfyui, machine, tmp_path):
+    """The whole path: attached, sampled, kept and found again, and near the float adapter's pictures."""
+    from dataclasses import replace
+
+    from safetensors.torch import load_file
+
+    from demo.small_model import ADAPTER
+    from infinitetalk.host.attach import attach
+    from tests.host.machine import CONFIG
+    from tests.host.test_run import read, run
+
+    plain = load_file(machine.models / ADAPTER)
+    patch = load(tmp_path / "small.safetensors", *fp8({k: v.float() for k, v in plain.items()}, "older"))
+    model = attach(machine.model, patch)
+    frames = read(run(machine, tmp_path, 13, replace(CONFIG), model=model))[0]
+    float_frames = read(run(machine, tmp_path, 13, replace(CONFIG)))[0]
+    assert len(frames) == 13
+    assert abs(frames.astype(int) - float_frames).mean() < 12  # of 255: random weights multiply every difference
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_eight_bits_without_a_scale_are_refused(comfyui, plain, tmp_path, kind):
+    from tests.inprocess import use_host
+
+    use_host()
+    tensors = {key: value.to(kind) if key == "audio_proj.proj2.weight" else value for key, value in plain.items()}
+    with pytest.raises(InputError, match=r"audio_proj.proj2.weight is u?int8 without a scale"):
+        load(tmp_path / "lost.safetensors", tensors, {})
