@@ -170,7 +170,7 @@ def test_a_file_cut_off_while_loading_is_refused(server, graph):
     whole = (server.base / "models" / "model_patches" / "infinitetalk_small_adapter.safetensors").read_bytes()
     (server.base / "models" / "model_patches" / "wrong_cut.safetensors").write_bytes(whole[: len(whole) // 2])
     graph["1"]["inputs"]["adapter"] = "wrong_cut.safetensors"
-    with pytest.raises(HostError, match="is not a readable safetensors file"):
+    with pytest.raises(HostError, match="is not a readable safetensors or GGUF file"):
         server.queue(graph)
 
 
