@@ -15,6 +15,15 @@ from tests.host.layouts import adapter_tensors
 DIM, LAYERS, FEATURES = 128, 2, 2 * 64
 
 
+pytestmark = pytest.mark.usefixtures("host")
+
+
+@pytest.fixture(autouse=True)
+def as_the_host_runs_nodes():
+    with torch.inference_mode():
+        yield
+
+
 @pytest.fixture(scope="module")
 def plain() -> dict[str, torch.Tensor]:
     return adapter_tensors(DIM, LAYERS, FEATURES, token_width=64)
@@ -87,10 +96,7 @@ def gguf_file(path, plain: dict, kind: str) -> None:
     "kind, bound",
     [("Q8_0", 0.012), ("Q5_1", 0.06), ("Q5_0", 0.08), ("Q4_1", 0.12), ("Q4_0", 0.15), ("BF16", 0.01), ("F16", 0.01)],
 )
-def test_gguf_adapters_are_read(comfyui, plain, tmp_path, kind, bound):
-    from tests.inprocess import use_host
-
-    use_host()
+def test_gguf_adapters_are_read(plain, tmp_path, kind, bound):
     from infinitetalk.host.loading import load_adapter_file, read_shapes
 
     path = tmp_path / "adapter.gguf"
@@ -102,10 +108,7 @@ def test_gguf_adapters_are_read(comfyui, plain, tmp_path, kind, bound):
         assert (found - right).norm() / right.norm() < bound
 
 
-def test_gguf_files_are_listed_and_found_in_the_adapters_folders(comfyui, plain, tmp_path, monkeypatch):
-    from tests.inprocess import use_host
-
-    use_host()
+def test_gguf_files_are_listed_and_found_in_the_adapters_folders(plain, tmp_path, monkeypatch):
     import folder_paths
 
     from infinitetalk.host.loading import ADAPTER_FOLDERS, check_adapter_file, list_files, register_folders
@@ -123,7 +126,7 @@ def test_gguf_files_are_listed_and_found_in_the_adapters_folders(comfyui, plain,
 
 
 @pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K"])
-def test_blocks_of_256_are_read_as_the_package_reads_them(comfyui, tmp_path, kind):
+def test_blocks_of_256_are_read_as_the_package_reads_them(tmp_path, kind):
     """Nothing in Python writes these kinds: random blocks stand for a matrix."""
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, quants
@@ -144,10 +147,7 @@ def test_blocks_of_256_are_read_as_the_package_reads_them(comfyui, tmp_path, kin
     assert torch.equal(found, torch.from_numpy(quants.dequantize(data, whole)).reshape(3, 512))
 
 
-def test_without_the_package_the_error_says_what_to_install(comfyui, plain, tmp_path, monkeypatch):
-    from tests.inprocess import use_host
-
-    use_host()
+def test_without_the_package_the_error_says_what_to_install(plain, tmp_path, monkeypatch):
     from infinitetalk.host.loading import read_shapes
 
     gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
@@ -158,10 +158,7 @@ def test_without_the_package_the_error_says_what_to_install(comfyui, plain, tmp_
 
 
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.001])
-def test_a_gguf_file_that_is_cut_off_is_refused(comfyui, plain, tmp_path, share):
-    from tests.inprocess import use_host
-
-    use_host()
+def test_a_gguf_file_that_is_cut_off_is_refused(plain, tmp_path, share):
     from infinitetalk.host.loading import read_shapes
 
     gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
@@ -193,15 +190,11 @@ def outputs(patch) -> list[torch.Tensor]:
         projection.proj3: rand(3, 16), attention.q_linear: rand(7, DIM), attention.kv_linear: rand(7, 64),
         attention.proj: rand(7, DIM),
     }  # fmt: skip
-    with torch.inference_mode():
-        return [layer(value) for layer, value in inputs.items()]
+    return [layer(value) for layer, value in inputs.items()]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_quantised_files_stay_so_and_compute_what_they_should(comfyui, plain, tmp_path, name):
-    from tests.inprocess import use_host
-
-    use_host()
+def test_quantised_files_stay_so_and_compute_what_they_should(plain, tmp_path, name):
     make, kept, bound = FILES[name]
     wanted = outputs(load(tmp_path / "plain.safetensors", plain, {}))
     patch = load(tmp_path / "file.safetensors", *make(plain))
@@ -213,7 +206,7 @@ def test_quantised_files_stay_so_and_compute_what_they_should(comfyui, plain, tm
         assert name == "plain" or error > 1e-4  # it is another file
 
 
-def test_a_quantised_adapter_talks_in_a_run(comfyui, machine, tmp_path):
+def test_a_quantised_adapter_talks_in_a_run(machine, tmp_path):
     """The whole path: attached, sampled, kept and found again, and near the float adapter's pictures."""
     from dataclasses import replace
 
@@ -234,10 +227,7 @@ def test_a_quantised_adapter_talks_in_a_run(comfyui, machine, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
-def test_eight_bits_without_a_scale_are_refused(comfyui, plain, tmp_path, kind):
-    from tests.inprocess import use_host
-
-    use_host()
+def test_eight_bits_without_a_scale_are_refused(plain, tmp_path, kind):
     tensors = {key: value.to(kind) if key == "audio_proj.proj2.weight" else value for key, value in plain.items()}
     with pytest.raises(InputError, match=r"audio_proj.proj2.weight is u?int8 without a scale"):
         load(tmp_path / "lost.safetensors", tensors, {})
