@@ -121,7 +121,7 @@ def human_lines(count: int) -> list[Line]:
         piece = recordings[n % len(VOICES)][n // len(VOICES)]
         gain = loudness_gain(MemorySound(piece.wave[None, None], 25 * SAMPLES))[1]
         opening, width = (each.numpy() for each in mouth_of_sound(piece.wave * gain))
-        fits = [at for at in range(len(opening) - WINDOW + 1) if (opening[at : at + WINDOW] > 0).mean() >= SPOKEN]
+        fits = [at for at in range(len(opening) - WINDOW) if (opening[at : at + WINDOW] > 0).mean() >= SPOKEN]
         start = fits[(n * 37) % len(fits)] if fits else 0
         part = slice(start, start + WINDOW)
         name = f"{piece.voice.package}: {', '.join(piece.prompts)}"

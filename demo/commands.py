@@ -20,6 +20,7 @@ import numpy as np
 from infinitetalk.errors import InputError
 from infinitetalk.runs_text import act
 from infinitetalk_cli.client import Client, HostError, output_files
+from infinitetalk_cli.media import check_sound, picture_size
 from infinitetalk_cli.progress import ProgressLine
 from infinitetalk_cli.prompt import apply_change, load_workflow
 from infinitetalk_cli.server import PACK, Server, command
@@ -130,23 +131,6 @@ def fit_speech(source: Path, seconds: float, target: Path) -> Path:
     return target
 
 
-def _check_media(image: Path, audio: Path) -> None:
-    """Refuse a picture or a recording that cannot be read, before ComfyUI starts."""
-    for label, file, kind in (("--image", image, "video"), ("--audio", audio, "audio")):
-        try:
-            with av.open(str(file)) as container:
-                next(container.decode(**{kind: 0}), None)
-                missing = not getattr(container.streams, kind)
-        except (av.FFmpegError, IndexError) as error:
-            what = "a picture" if kind == "video" else "a recording"
-            raise InputError(
-                f"{label}: {file} cannot be read as {what} ({type(error).__name__}).",
-                "Give a PNG, JPEG or WebP picture." if kind == "video" else "Give a WAV, FLAC, MP3 or M4A recording.",
-            ) from error
-        if missing:
-            raise InputError(f"{label}: {file} holds no {kind}.", "Give another file.")
-
-
 def describe(path: Path) -> str:
     """What a video file holds, every frame of it decoded."""
     with av.open(str(path)) as container:
@@ -166,7 +150,8 @@ def demo(comfyui: Path, options: Namespace) -> int:
         for label, file in (("--image", image), ("--audio", audio)):
             if not file.is_file():
                 raise InputError(f"{label}: there is no file {file}.", "Give the path of a file.")
-        _check_media(image, audio)
+        picture_size(image, "--image")
+        check_sound(audio, "--audio")
         out = options.out or DEV / "demo.mp4"
         if out.is_dir() or not out.suffix:
             raise InputError(f"--out: {out} is not the name of a video.", f"Give one such as {out / 'demo.mp4'}.")

@@ -15,6 +15,10 @@ from .errors import InputError
 MAGIC = b"GGUF"
 
 
+class NotGguf(Exception):
+    """A file that begins as GGUF does and is cut off or of no known kind."""
+
+
 def is_gguf(path: str | Path) -> bool:
     """Whether a file begins as GGUF does, whatever its name. Raises OSError."""
     with open(path, "rb") as file:
@@ -22,7 +26,7 @@ def is_gguf(path: str | Path) -> bool:
 
 
 def gguf_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
-    """Key -> shape, as torch has it. Raises ValueError for a file that is cut off or of no known kind."""
+    """Key -> shape, as torch has it. Raises NotGguf."""
     return {tensor.name: _shape(tensor) for tensor in _reader(path).tensors}
 
 
@@ -45,7 +49,7 @@ def _reader(path: str | Path):
     try:
         return package.GGUFReader(path)
     except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is no whole GGUF file ({type(error).__name__}: {error})") from error
+        raise NotGguf(f"it is no whole GGUF file ({type(error).__name__}: {error})") from error
 
 
 def _package():

@@ -45,16 +45,21 @@ def source_size(job: Job) -> tuple[int, int]:
 
         video = VideoSource(job.source, name="cond_video")
         return video.height, video.width
+    return picture_size(job.source, "cond_video")
+
+
+def picture_size(path: Path, key: str) -> tuple[int, int]:
+    """Rows and columns of a picture, as shown. InputError naming `key` for one that cannot be read."""
     from PIL import Image
 
     try:
-        with Image.open(job.source) as picture:
+        with Image.open(path) as picture:
             picture.load()
             width, height = picture.size
             turned = picture.getexif().get(ORIENTATION) in QUARTER_TURNS
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # as Pillow's readers raise
         raise InputError(
-            f"cond_video: {job.source} cannot be read as a picture ({error}).",
+            f"{key}: {path} cannot be read as a picture ({error}).",
             "Copy it again, or save it anew as png; a video needs the ending of a video.",
         ) from error
     return (width, height) if turned else (height, width)

@@ -18,7 +18,7 @@ from comfy.ldm.wan.model import WanModel
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
-from ..gguf_file import gguf_shapes, gguf_tensors, is_gguf
+from ..gguf_file import NotGguf, gguf_shapes, gguf_tensors, is_gguf
 from ..model.adapter import InfiniteTalkAdapter
 from ..model.layouts import BaseShape, Shapes, check_base, check_fit, read_adapter, read_base, strip_prefix
 from ..model.quantised import FORMATS, one_marking
@@ -70,9 +70,7 @@ def read_shapes(path: str, label: str) -> Shapes:
             return gguf_shapes(path)
         with safe_open(path, framework="pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-    except InputError:
-        raise
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, NotGguf) as error:
         raise InputError(
             f"{label}: {os.path.basename(path)} is not a readable safetensors or GGUF file ({error}).",
             "The download is incomplete or the file is of another format: fetch it again.",
@@ -120,7 +118,8 @@ def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dyna
         tensors, quantised = one_marking(tensors, metadata, kept)
     except ValueError as error:
         raise InputError(
-            f"adapter: {os.path.basename(path)}: {error}.", "The file is incomplete: fetch it again."
+            f"adapter: {os.path.basename(path)}: {error}.",
+            "Fetch it again, or choose one in fp16, scaled fp8 or GGUF.",
         ) from error
     shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
     offload = comfy.model_management.unet_offload_device()

@@ -44,7 +44,8 @@ def one_marking(
     """(tensors in the one marking, whether any weight is quantised).
 
     metadata: of the file's header. wide: the dtype of what is not quantised. Activation scales are dropped: the product
-    multiplies in `wide`. Raises ValueError naming the weight for 8-bit data without its scale.
+    multiplies in `wide`. Raises ValueError naming the weight for 8-bit data without its scale
+    or in a format of another name (with rotated or finer scaled blocks).
     """
     told = json.loads((metadata or {}).get("_quantization_metadata", "{}")).get("layers", {})
     found: dict[str, torch.Tensor] = {}
@@ -59,15 +60,17 @@ def one_marking(
                 raise ValueError(f"{key} is {str(value.dtype).removeprefix('torch.')} without a scale")
             found[key] = value.to(wide)
             continue
+        given = tensors.get(f"{name}.comfy_quant")
+        note = told.get(name) or (None if given is None else json.loads(bytes(given.tolist()))) or {}
+        form = FORMATS[value.dtype]
+        if note.get("format", form) != form or note.get("convrot"):
+            raise ValueError(f"{key} is quantised as {json.dumps(note)}, which is not known here")
         scale = scale.float()
         if value.dtype != torch.int8 and scale.numel() > 1:
             found[f"{name}.weight"] = (value.float() * scale.reshape(-1, 1)).to(wide)
             continue
-        given = tensors.get(f"{name}.comfy_quant")
-        note = told.get(name) or (None if given is None else json.loads(bytes(given.tolist()))) or {}
-        note = {**note, "format": FORMATS[value.dtype]}
         found[f"{name}.weight"] = value
         found[f"{name}.weight_scale"] = scale.reshape(-1, 1) if scale.numel() > 1 else scale.reshape(())
-        found[f"{name}.comfy_quant"] = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
+        found[f"{name}.comfy_quant"] = torch.tensor(list(json.dumps({"format": form}).encode()), dtype=torch.uint8)
         quantised = True
     return found, quantised

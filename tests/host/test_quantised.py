@@ -231,3 +231,13 @@ def test_eight_bits_without_a_scale_are_refused(plain, tmp_path, kind):
     tensors = {key: value.to(kind) if key == "audio_proj.proj2.weight" else value for key, value in plain.items()}
     with pytest.raises(InputError, match=r"audio_proj.proj2.weight is u?int8 without a scale"):
         load(tmp_path / "lost.safetensors", tensors, {})
+
+
+@pytest.mark.parametrize("note", [{"format": "convrot_w4a4"}, {"format": "int8_tensorwise", "convrot": True}])
+def test_formats_of_other_names_are_refused_instead_of_misread(plain, tmp_path, note):
+    name = "blocks.0.audio_cross_attn.proj"
+    tensors = {**plain, f"{name}.weight": plain[f"{name}.weight"].to(torch.int8)}
+    tensors[f"{name}.weight_scale"] = torch.ones(())
+    tensors[f"{name}.comfy_quant"] = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
+    with pytest.raises(InputError, match=f"{name}.weight is quantised as .*not known here"):
+        load(tmp_path / "rotated.safetensors", tensors, {})
