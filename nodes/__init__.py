@@ -9,6 +9,7 @@ from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder, Infini
 from .cache import InfiniteTalkStepCache
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .extend import InfiniteTalkExtend
+from .memory import InfiniteTalkMemory, InfiniteTalkSaveAdapter
 from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
 from .panzoom import InfiniteTalkPanZoom
 from .preset import InfiniteTalkPreset
@@ -44,12 +45,14 @@ NODES = [
     InfiniteTalkTable,
     InfiniteTalkRedo,
     InfiniteTalkExtend,
+    InfiniteTalkMemory,
     InfiniteTalkSampler,
     InfiniteTalkRuns,
     InfiniteTalkVideoCombine,
     InfiniteTalkWindow,
     InfiniteTalkLoadEmbeds,
     InfiniteTalkSaveEmbeds,
+    InfiniteTalkSaveAdapter,
 ]
 
 

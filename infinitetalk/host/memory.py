@@ -17,6 +17,7 @@ from ..config import StreamConfig
 from ..memory import Card, Fitted, Job, MemoryConfig, fit
 from .attach import attached, with_adapter
 from .denoise import Inputs
+from .progress import say
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,11 @@ def settle(inputs: Inputs, config: StreamConfig, wanted: MemoryConfig | None, br
     told = f"Memory, {card.total / 2**30:.1f} GiB card: {'; '.join([*found.reasons, *_wide(inputs)])}."
     log.info("InfiniteTalk: %s", told)
     return Settled(_shortened(config, found), found.memory, told)
+
+
+def told(memory: MemoryConfig, node_id: str | None) -> None:
+    """What is set, as text under a node. What fits is known when the run begins, and said there."""
+    say("The run says what it chose and why." if memory.fit else described(memory), node_id)
 
 
 def described(memory: MemoryConfig) -> str:
