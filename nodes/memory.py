@@ -61,7 +61,7 @@ class InfiniteTalkMemory(io.ComfyNode):
     @classmethod
     def execute(cls, choice=FIT, branches="auto", vae="auto", adapter="auto"):
         memory = MemoryConfig(fit=True) if choice == FIT else MemoryConfig(False, branches, vae, adapter)
-        told(memory, cls.hidden.unique_id)
+        told(memory, cls.hidden.unique_id if cls.hidden else None)
         return io.NodeOutput(memory)
 
 
