@@ -60,7 +60,8 @@ class Card:
 @dataclass(frozen=True)
 class Job:
     """What is sampled: the model's width, the picture in pixels, frames of a window and its motion frames, branches
-    of a step, bytes of the base's and the adapter's weights, bytes per number of sampling and of the VAE."""
+    of a step, bytes of the base's and the adapter's weights, bytes per number of sampling and of the VAE; paged:
+    whether the host brings single layers of the adapter to the card by itself."""
 
     dim: int
     height: int
@@ -72,6 +73,7 @@ class Job:
     adapter: int
     element: int = 2
     vae_element: int = 2
+    paged: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def fit(card: Card, job: Job) -> Fitted:
             f"branches one by one: {job.branches} at once want {_gib(BATCH * job.branches * one)} beside "
             f"{_gib(job.base + job.adapter)} of weights, {_gib(card.free)} can be had"
         )
-    if job.base + one <= card.free < job.base + job.adapter + one:
+    if not job.paged and job.base + one <= card.free < job.base + job.adapter + one:
         memory = replace(memory, adapter="in RAM")
         reasons.append(
             f"adapter in RAM: the model and one forward need {_gib(job.base + one)} of {_gib(card.free)}, "

@@ -11,7 +11,8 @@ from ..infinitetalk.memory import ADAPTERS, BRANCHES, VAES, MemoryConfig
 from ..infinitetalk.model.compact import COMPACT
 from .common import ALIASES, CATEGORY, Memory, verdict
 
-FIT, BY_HAND = "fit my card", "by hand"
+FIT = "fit my card"
+BY_HAND = "by hand"
 
 
 class InfiniteTalkMemory(io.ComfyNode):

@@ -14,6 +14,7 @@ import comfy.model_patcher
 import torch
 
 from ..config import StreamConfig
+from ..errors import InputError
 from ..memory import Card, Fitted, Job, MemoryConfig, fit
 from .attach import attached, with_adapter
 from .denoise import Inputs
@@ -89,6 +90,7 @@ def job_of(inputs: Inputs, config: StreamConfig, branches: int) -> Job:
         adapter=int(attached(model).model_size()),
         element=model.model.get_dtype_inference().itemsize,
         vae_element=vae.vae_dtype.itemsize,
+        paged=attached(model).is_dynamic(),
     )
 
 
@@ -115,6 +117,11 @@ NOTHING = 0.1  # bytes; 0 would mean everything to the host
 
 def in_ram(patch) -> InRam:
     """A clone of an adapter's patcher that stays in RAM; it shares the weights with `patch`."""
+    if patch.is_dynamic() and patch.cached_patcher_init is None:
+        raise InputError(
+            "memory: adapter in RAM is chosen, and the adapter on the model cannot be read again from a file.",
+            "Load it with Load InfiniteTalk Model or Apply InfiniteTalk Adapter, or leave adapter on auto.",
+        )
     # Under dynamic VRAM the host pages every layer by itself; a plain patcher, made from the file, does not.
     plain = patch.clone(disable_dynamic=True)
     plain.__class__ = InRam  # `clone` keeps the class of what it copies; all state is the same

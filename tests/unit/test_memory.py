@@ -49,6 +49,7 @@ def test_one_branch_is_never_told_to_go_one_by_one():
 
 def test_the_adapter_stays_in_ram_only_where_the_model_then_fits_whole():
     assert fit(card(22.5), FP8).memory.adapter == "in RAM"
+    assert fit(card(22.5), replace(FP8, paged=True)).memory.adapter == "auto"  # the host keeps what fits by itself
     assert fit(card(25), FP8).memory.adapter == "auto"  # both fit
     assert fit(card(16), FP8).memory.adapter == "auto"  # the model is cut anyway: the host decides
 
