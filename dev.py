@@ -5,6 +5,7 @@
     python3 dev.py host [--port N] [-- host arguments]
     python3 dev.py parity DIR
     python3 dev.py run WORKFLOW.json [--set NODE.input=value ...] [--out DIR] [--server URL]
+    python3 dev.py check WORKFLOW.json [--set NODE.input=value ...] [--server URL]
     python3 dev.py runs list|show|remove [RUN] [--output DIR] [--yes]
     python3 dev.py bench [NAME [arguments]]
 
@@ -261,17 +262,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parity = add("parity", "Compare the library with recorded reference outputs.")
     parity.add_argument("folder", type=Path, metavar="DIR")
     run = add("run", "Queue a workflow in API format, wait, and copy its outputs.")
-    run.add_argument("workflow", type=Path, metavar="WORKFLOW.json")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NODE.input=value",
-        dest="changes",
-        help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file",
-    )
     run.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where outputs are copied (default: here)")
-    run.add_argument("--server", metavar="URL", help="a running ComfyUI to use instead of starting one")
+    check = add("check", "Look a workflow over before it runs: files, sizes, windows, memory, disk and time.")
+    for one in (run, check):
+        one.add_argument("workflow", type=Path, metavar="WORKFLOW.json")
+        one.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NODE.input=value",
+            dest="changes",
+            help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file",
+        )
+        one.add_argument("--server", metavar="URL", help="a running ComfyUI to use instead of starting one")
     runs = add("runs", "List, show or remove the runs that are kept in an output folder.")
     runs.add_argument("action", choices=("list", "show", "remove"))
     runs.add_argument("run", nargs="?", default="", metavar="RUN", help="its folder or name, or how one of them begins")
@@ -304,7 +307,7 @@ def main(arguments: list[str]) -> int:
         print("\n".join(bench_names()))
         return 1 if options.name else 0
     host = setup(options.comfyui or os.environ.get("COMFYUI_PATH"))
-    if options.command in ("demo", "run", "host", "runs"):
+    if options.command in ("demo", "run", "check", "host", "runs"):
         if Path(sys.prefix).resolve() != VENV.resolve():
             return call(ROOT / "dev.py", *arguments, cwd=Path.cwd(), COMFYUI_PATH=str(host))
         from demo import commands

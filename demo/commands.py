@@ -33,6 +33,7 @@ DEV = PACK / ".dev"
 LONGEST_DEMO = 36_000  # seconds; ten hours
 BASE = DEV / "base"
 PINNED_HOST = DEV / "ComfyUI"
+CHECK = "infinitetalk-check"  # a node's id that no editor gives
 DEMO_WORKFLOW = PACK / "workflows" / "api" / "infinitetalk_small.json"
 
 
@@ -95,6 +96,23 @@ def run(comfyui: Path, options: Namespace) -> int:
     if not files:
         print("The workflow left no files.")
     return 0
+
+
+def check(comfyui: Path, options: Namespace) -> int:
+    """Look a workflow over without running it; 1 when something in it cannot work."""
+    try:
+        prompt = load_workflow(options.workflow)
+        server = nullcontext(Client(options.server)) if options.server else Server(comfyui, BASE, prepare(comfyui))
+        with server as client:
+            for change in options.changes:
+                apply_change(prompt, change, client)
+            prompt[CHECK] = {"class_type": "InfiniteTalkCheck", "inputs": {"on_problem": "tell"}}
+            (text,) = client.queue(prompt, only=[CHECK])["outputs"][CHECK]["text"]
+    except (HostError, InputError) as error:
+        print(f"dev.py check: {error}", file=sys.stderr)
+        return 1
+    print(text)
+    return int("Problem: " in text)
 
 
 def runs(comfyui: Path, options: Namespace) -> int:

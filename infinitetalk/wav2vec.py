@@ -42,7 +42,7 @@ def load_wav2vec(path: str | Path) -> tuple[Wav2Vec2Model, bool | None]:
     InputError for anything that is not a complete wav2vec2 of finite weights.
     """
     path = Path(path)
-    file = _weights_file(path)
+    file = weights_file(path)
     state = _encoder_state(_read(file), file)
     described = _json(path / "config.json") if path.is_dir() else {}
     config = _config_from_json(described, path) if described else config_from_tensors(state, file)
@@ -133,7 +133,7 @@ def _config_from_json(described: dict, path: Path) -> Wav2Vec2Config:
     return _config(described)
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():

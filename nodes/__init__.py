@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension
 from ..infinitetalk.host.loading import register_folders
 from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder, InfiniteTalkLoadSpeech
 from .cache import InfiniteTalkStepCache
+from .check import InfiniteTalkCheck
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .extend import InfiniteTalkExtend
 from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
@@ -44,6 +45,7 @@ NODES = [
     InfiniteTalkTable,
     InfiniteTalkRedo,
     InfiniteTalkExtend,
+    InfiniteTalkCheck,
     InfiniteTalkSampler,
     InfiniteTalkRuns,
     InfiniteTalkVideoCombine,
