@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from ..errors import InputError
 from ..gguf_file import NotGguf, gguf_shapes, gguf_tensors, is_gguf
 from ..model.adapter import InfiniteTalkAdapter
-from ..model.layouts import BaseShape, Shapes, check_base, check_fit, read_adapter, read_base, strip_prefix
+from ..model.layouts import BaseShape, adapter_part, check_base, check_fit, read_adapter, read_base
 from ..model.quantised import FORMATS, one_marking
 
 GGUF_FOLDER = "infinitetalk_gguf"  # a name of ours for the same folders, as the host lists no .gguf in its own
@@ -111,7 +111,7 @@ def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dyna
         tensors, metadata = gguf_tensors(path, narrow), None
     else:
         tensors, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
-    tensors = {strip_prefix(key): value for key, value in tensors.items()}
+    tensors = adapter_part(tensors)
     stored = comfy.utils.weight_dtype({key: value for key, value in tensors.items() if value.dtype not in FORMATS})
     kept = wide if stored in (torch.float32, None) else stored  # None: nothing but 8-bit weights
     try:

@@ -26,6 +26,7 @@ FORMATS = {
 }
 _DATA, _ROWS = ".weight._data", ".weight._scale"  # of quanto
 _SCALES = (".scale_weight", ".weight_scale")
+_TOLD = {"quanto 8-bit": (_DATA,), "ComfyUI 8-bit": (".comfy_quant",), "scaled 8-bit": (*_SCALES, "scaled_fp8")}
 _NOTES = (".comfy_quant", ".scale_input", ".input_scale", ".input_scale._data", ".output_scale", "scaled_fp8")
 
 
@@ -36,6 +37,14 @@ def plain_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, 
         for key, shape in shapes.items()
         if not key.endswith((*_SCALES, *_NOTES, _ROWS))
     }
+
+
+def marking(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """How a file's weights are stored, for people; "" for plain numbers."""
+    for told, ends in _TOLD.items():
+        if any(key.endswith(ends) for key in shapes):
+            return told
+    return ""
 
 
 def one_marking(

@@ -6,7 +6,8 @@ import pytest
 
 from infinitetalk.errors import InputError
 from infinitetalk.model.adapter import AdapterShape
-from infinitetalk.model.layouts import check_fit, read_adapter, read_base
+from infinitetalk.model.kinds import identify
+from infinitetalk.model.layouts import adapter_part, base_part, check_fit, read_adapter, read_base
 from tests.host.layouts import adapter_tensors, base_tensors
 
 
@@ -53,11 +54,35 @@ def test_the_published_adapter_has_the_published_sizes():
         ({"blocks.0.self_attn.q.lora_A.weight": (4, 256)}, "a LoRA"),
         ({"blocks.0.audio_cross_attn.q_norm.weight": (256,)}, "a LongCat-Avatar model"),
         ({"audio_proj.audio_proj_glob_1.layer.weight": (256, 256)}, "a HuMo model"),
-        ({"decoder.head.0.gamma": (96, 1, 1, 1)}, "a Wan VAE"),
+        ({"decoder.head.0.gamma": (96, 1, 1, 1), "conv2.weight": (16, 16, 1, 1, 1)}, "a Wan2.1 VAE"),
+        ({"decoder.head.0.gamma": (256, 1, 1, 1), "conv2.weight": (48, 48, 1, 1, 1)}, "a Wan2.2 VAE"),
         ({"wav2vec2.feature_extractor.conv_layers.0.conv.weight": (512, 1, 10)}, "a wav2vec2 audio encoder"),
-        ({"vision_model.encoder.layers.0.layer_norm1.weight": (1280,)}, "a CLIP vision model"),
-        (BASE, "a diffusion model without the adapter"),
-        ({**BASE, **ADAPTER}, "a diffusion model with an audio part merged in"),
+        (
+            {"vision_model.encoder.layers.0.mlp.fc1.bias": (5120,), "vision_model.post_layernorm.weight": (1280,)},
+            "a CLIP ViT-H vision model",
+        ),
+        (
+            {"vision_model.encoder.layers.0.mlp.fc1.bias": (4096,), "vision_model.post_layernorm.weight": (1024,)},
+            "a vision model of another kind (CLIP-L, SigLIP)",
+        ),
+        (
+            {"encoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096), "shared.weight": (256384, 4096)},
+            "a UMT5-XXL text encoder",
+        ),
+        (
+            {"encoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096), "shared.weight": (32128, 4096)},
+            "a T5-XXL text encoder of another vocabulary",
+        ),
+        (
+            {"token_embedding.weight": (256384, 4096), "blocks.0.attn.q.weight._data": (4096, 4096)},
+            "the reference's UMT5-XXL in its own layout",
+        ),
+        ({"model.encoder.conv1.weight": (1280, 128, 3)}, "a Whisper audio encoder"),
+        ({"blocks.0.cross_attn.processor.k_proj.weight": (5120, 2048)}, "a FantasyTalking model"),
+        ({"dwpose_embedding.0.weight": (16, 3, 3, 3)}, "a UniAnimate LoRA"),
+        ({**BASE, "casual_audio_encoder.weights": (1, 25, 1, 1)}, "a Wan2.2 S2V model"),
+        ({"condition_embedder.text_embedder.linear_1.weight": (5120, 4096)}, "a Wan model in diffusers' layout"),
+        (BASE, "Wan2.1 I2V"),
     ],
 )
 def test_other_files_are_called_what_they_are(extra, called):
@@ -74,8 +99,21 @@ def test_quantised_adapters_have_the_sizes_of_plain_ones(mark):
     assert read_adapter(quanto, "x") == read_adapter(ADAPTER, "x")
 
 
+@pytest.mark.parametrize("prefix", ["", "multitalk_"])
+def test_an_adapter_inside_a_model_is_found(prefix):
+    """WanVideoWrapper renames the audio projection of a model that it saves with the adapter."""
+    merged = {**BASE, **{f"{prefix}{k}" if k.startswith("audio_proj") else k: v for k, v in ADAPTER.items()}}
+    merged = {f"diffusion_model.{key}": shape for key, shape in merged.items()}
+    assert identify(merged).name == "Wan I2V with an InfiniteTalk adapter inside"
+    assert read_adapter(merged, "x") == read_adapter(ADAPTER, "x")
+    assert read_base(merged, "x") == read_base(BASE, "x")
+    assert adapter_part(merged) == ADAPTER and base_part(merged) == BASE
+
+
 def test_unknown_and_incomplete_files_are_refused():
-    assert "none of its 1 tensors is an audio projection" in refusal(read_adapter, {"weight": (1,)}, "adapter: x")
+    assert "this file is an unknown file of 1 tensors, not an InfiniteTalk adapter" in refusal(
+        read_adapter, {"weight": (1,)}, "adapter: x"
+    )
     cut = {key: shape for key, shape in ADAPTER.items() if not key.startswith("blocks.1.norm_x")}
     assert "2 tensors of the adapter are missing, first blocks.1.norm_x.bias" in refusal(
         read_adapter, cut, "adapter: x"

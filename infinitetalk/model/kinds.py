@@ -1,0 +1,124 @@
+"""What a model file is, told from the keys and shapes in its header, never from its name: one table of known files.
+
+Knows the layouts that people have on disk; no host, no reading of files. Sources of the telling keys: the published
+implementations of Wan, InfiniteTalk, MultiTalk, LongCat-Avatar, HuMo, SkyReels V3, FantasyTalking and UniAnimate, and
+ComfyUI's own detection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .quantised import marking, plain_shapes
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+MODEL, ADAPTER, VAE, CLIP, TEXT, SPEECH, LORA = (
+    "model", "adapter", "vae", "clip_vision", "text_encoder", "audio_encoder", "lora",
+)  # fmt: skip
+WANTED = {  # role -> the file that the user probably wants
+    MODEL: "Choose Wan2.1 I2V 14B (480p or 720p), for example Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors.",
+    ADAPTER: "Choose an InfiniteTalk adapter, for example wan2.1_infiniteTalk_single_fp16.safetensors "
+    "or infinitetalk.safetensors.",
+    VAE: "Load the Wan 2.1 VAE (Wan2_1_VAE_bf16.safetensors or wan_2.1_vae.safetensors).",
+    CLIP: "Load clip_vision_h.safetensors (CLIP ViT-H) with Load CLIP Vision.",
+    TEXT: "Load umt5_xxl_fp8_e4m3fn_scaled.safetensors with Load CLIP, type wan.",
+    SPEECH: "Load wav2vec2-chinese-base_fp16.safetensors, or the folder of chinese-wav2vec2-base.",
+    LORA: "Choose a LoRA for Wan2.1 I2V 14B, for example lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors.",
+}
+
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+_RENAMED = "multitalk_"  # WanVideoWrapper's name of audio_proj inside a model begins so
+
+
+@dataclass(frozen=True)
+class Kind:
+    """name: with its article, for messages; role: what it is loaded as, "" for nothing of ours; marking: how its
+    weights are stored, "" for plain numbers."""
+
+    name: str
+    role: str = ""
+    marking: str = ""
+
+    def __str__(self):
+        return f"{self.name}, {self.marking}" if self.marking else self.name
+
+
+def plain_key(key: str) -> str:
+    """A key without the wrappers' prefixes, and the audio projection under its published name."""
+    for prefix in _PREFIXES:
+        key = key.removeprefix(prefix)
+    return key.removeprefix(_RENAMED) if key.startswith(f"{_RENAMED}audio_proj.") else key
+
+
+def identify(shapes: Shapes) -> Kind:
+    """What a file is; a Kind without a role for one that is not known or of no use here."""
+    stored = marking(shapes)
+    plain = plain_shapes({plain_key(key): shape for key, shape in shapes.items()})
+    for name, role, tells in _KNOWN:
+        if tells(plain):
+            return Kind(name, role, stored)
+    return Kind(f"an unknown file of {len(shapes)} tensors", "", stored)
+
+
+def has_adapter(plain: Shapes) -> bool:
+    """Whether an InfiniteTalk adapter, or a part of one, is in a file of plain keys."""
+    return "audio_proj.proj1.weight" in plain or any(".audio_cross_attn.kv_linear." in key for key in plain)
+
+
+def _any(*parts: str) -> Callable[[Shapes], bool]:
+    return lambda shapes: any(part in key for key in shapes for part in parts)
+
+
+def _wan(tells: Callable[[Shapes], bool]) -> Callable[[Shapes], bool]:
+    """Only among Wan diffusion models."""
+    return lambda shapes: "patch_embedding.weight" in shapes and _any(".self_attn.q.")(shapes) and tells(shapes)
+
+
+def _side(key: str, axis: int, *sizes: int) -> Callable[[Shapes], bool]:
+    return lambda shapes: len(shapes.get(key, ())) > axis and shapes[key][axis] in sizes
+
+
+def _both(*tells: Callable[[Shapes], bool]) -> Callable[[Shapes], bool]:
+    return lambda shapes: all(tell(shapes) for tell in tells)
+
+
+_PATCH = "patch_embedding.weight"
+_VAE = _any("encoder.downsamples.", "decoder.upsamples.", "decoder.head.0.")
+_T5 = _any("encoder.block.0.layer.0.SelfAttention.q.weight")
+_VISION = _any("vision_model.encoder.layers.")
+# The first row that tells wins: what is built on something else stands above it.
+_KNOWN: tuple[tuple[str, str, Callable[[Shapes], bool]], ...] = (
+    ("a UniAnimate LoRA", "", _any("dwpose_embedding", "randomref_embedding_pose")),
+    ("a LoRA", LORA, _any(".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".diff_b", ".hada_w1_a", ".lokr_w1")),
+    ("a LongCat-Avatar model", "", _any("audio_cross_attn.q_norm")),
+    ("a HuMo model", "", _any("audio_proj_glob_")),
+    ("a FantasyTalking model", "", _any("cross_attn.processor.k_proj", "proj_model.")),
+    ("a Wan2.2 S2V model", "", _any("casual_audio_encoder.", "audio_injector.")),
+    ("a Wan-Animate model", "", _any("face_adapter.", "motion_encoder.")),
+    ("a VACE model", "", _any("vace_blocks.", "vace_patch_embedding")),
+    ("a Wan Fun or camera control model", "", _any("control_adapter.", "ref_conv.", "pose_patch_embedding")),
+    ("a Wan model in diffusers' layout", "", _any("condition_embedder.text_embedder.")),
+    ("Wan I2V with an InfiniteTalk adapter inside", MODEL, _wan(has_adapter)),
+    ("the Wan2.2 5B model", "", _wan(_side(_PATCH, 1, 48))),
+    ("a text-to-video Wan model", "", _wan(_side(_PATCH, 1, 16))),
+    ("Wan2.1 I2V", MODEL, _wan(_both(_side(_PATCH, 1, 36), _any("img_emb.proj.")))),
+    ("a Wan model without the CLIP image branch (Wan2.2 I2V)", "", _wan(_side(_PATCH, 1, 36))),
+    ("a Wan diffusion model of another kind", "", _wan(lambda shapes: True)),
+    ("an InfiniteTalk adapter", ADAPTER, has_adapter),
+    ("a Wan2.2 VAE", "", _both(_VAE, _side("conv2.weight", 0, 48))),
+    ("a Wan2.1 VAE", VAE, _both(_VAE, _side("conv2.weight", 0, 16))),
+    ("a tiny Wan VAE (TAEHV)", VAE, _any("decoder.22.bias", "decoder.7.conv.4.weight")),
+    ("a VAE of another model", "", _any("decoder.up_blocks.", "decoder.conv_in.", "decoder.mid.")),
+    ("a wav2vec2 audio encoder", SPEECH, _any("feature_extractor.conv_layers.")),
+    ("a Whisper audio encoder", "", _any("encoder.conv1.weight", "encoder.embed_positions.weight")),
+    ("a CLIP ViT-H vision model", CLIP, _both(_VISION, _side("vision_model.post_layernorm.weight", 0, 1280))),
+    ("a vision model of another kind (CLIP-L, SigLIP)", "", _VISION),
+    ("the reference's CLIP in OpenCLIP's layout", "", _any("visual.transformer.", "textual.transformer.")),
+    ("a UMT5-XXL text encoder", TEXT, _both(_T5, _side("shared.weight", 0, 256384))),
+    ("a T5-XXL text encoder of another vocabulary", "", _T5),
+    ("the reference's UMT5-XXL in its own layout", "", _any("token_embedding.weight")),
+    ("a diffusion model of another family", "", _any("double_blocks.", "joint_blocks.", "transformer_blocks.",
+                                                    "input_blocks.")),
+)  # fmt: skip
