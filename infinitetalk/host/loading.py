@@ -15,13 +15,14 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy.ldm.wan.model import WanModel
-from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
 from ..gguf_file import NotGguf, gguf_shapes, gguf_tensors, is_gguf
 from ..model.adapter import InfiniteTalkAdapter
+from ..model.kinds import Shapes
 from ..model.layouts import BaseShape, adapter_part, check_base, check_fit, read_adapter, read_base
 from ..model.quantised import FORMATS, one_marking
+from ..safetensors_header import NotSafetensors, read_header
 
 GGUF_FOLDER = "infinitetalk_gguf"  # a name of ours for the same folders, as the host lists no .gguf in its own
 ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk", GGUF_FOLDER)
@@ -68,9 +69,8 @@ def read_shapes(path: str, label: str) -> Shapes:
     try:
         if is_gguf(path):
             return gguf_shapes(path)
-        with safe_open(path, framework="pt") as file:
-            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-    except (SafetensorError, OSError, NotGguf) as error:
+        return read_header(path).shapes
+    except (NotSafetensors, OSError, NotGguf) as error:
         raise InputError(
             f"{label}: {os.path.basename(path)} is not a readable safetensors or GGUF file ({error}).",
             "The download is incomplete or the file is of another format: fetch it again.",

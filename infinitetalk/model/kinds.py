@@ -25,7 +25,8 @@ WANTED = {  # role -> the file that the user probably wants
     CLIP: "Load clip_vision_h.safetensors (CLIP ViT-H) with Load CLIP Vision.",
     TEXT: "Load umt5_xxl_fp8_e4m3fn_scaled.safetensors with Load CLIP, type wan.",
     SPEECH: "Load wav2vec2-chinese-base_fp16.safetensors, or the folder of chinese-wav2vec2-base.",
-    LORA: "Choose a LoRA for Wan2.1 I2V 14B, for example lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors.",
+    LORA: "Choose a LoRA for Wan2.1 I2V 14B, for example lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16"
+    ".safetensors.",
 }
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
