@@ -63,11 +63,11 @@ def _tell_plan(sampling: Sampling, scene: Scene, report: Report) -> int | None:
         return None
     windows = plan(scene.frames, sampling.window, sampling.mode, begun=sampling.begun)
     frames = video_frames(windows)
-    window = sampling.window
+    window, least = sampling.window, "at least " if sampling.cut else ""
     report.tell(
         "Plan",
-        f"{'at least ' if sampling.cut else ''}{len(windows)} {'window' if len(windows) == 1 else 'windows'} of {window.frames} frames, {window.motion} of "
-        f"them from the one before: {frames} frames, {frames / FPS:.2f} s of video",
+        f"{least}{len(windows)} {'window' if len(windows) == 1 else 'windows'} of {window.frames} frames, "
+        f"{window.motion} of them from the one before: {frames} frames, {frames / FPS:.2f} s of video",
     )
     if sampling.calls is not None:
         branches = len(sampling.guidance.branches(sampling.steps))
