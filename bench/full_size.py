@@ -39,14 +39,8 @@ def build(size: dict, steps: int, windows: int = 2):
     import torch
     from safetensors.torch import save_file
 
-    from infinitetalk.features import AudioFeatures
     from infinitetalk.host.attach import attach
-    from infinitetalk.host.denoise import Inputs
     from infinitetalk.host.loading import load_adapter_file
-    from infinitetalk.host.vae import WanVae
-    from infinitetalk.reference import Reference, padded_video
-    from infinitetalk.schedule import flow_sigmas
-    from infinitetalk.sound import MemorySound
     from tests.host.layouts import adapter_tensors, base_tensors
 
     torch.manual_seed(0)
@@ -58,13 +52,31 @@ def build(size: dict, steps: int, windows: int = 2):
         }
         adapter = adapter_tensors(size["dim"], size["layers"], 12 * 768)
         adapter = {k: v.to("cpu", torch.bfloat16) for k, v in adapter.items()}
-    torch.cuda.empty_cache()  # of making the weights; nothing of the product has run yet
+    if place.type == "cuda":  # of making the weights; nothing of the product has run yet
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     plain = comfy.sd.load_diffusion_model_state_dict(base)
     with tempfile.TemporaryDirectory() as folder:
         save_file(adapter, Path(folder) / "adapter.safetensors")
         patch = load_adapter_file(str(Path(folder) / "adapter.safetensors"))
     small_model.VAE_WIDTH = size["vae"]
     vae = comfy.sd.VAE(sd=small_model.weights(small_model.vae_shapes(), torch.float32))
+    return inputs_of(attach(plain, patch), vae, size, steps, windows)
+
+
+def inputs_of(model, vae, size: dict, steps: int, windows: int):
+    """The inputs of a run of `windows` windows on a MODEL with the adapter: random speech, texts and picture."""
+    import comfy.samplers
+    import torch
+
+    from infinitetalk.features import AudioFeatures
+    from infinitetalk.host.denoise import Inputs
+    from infinitetalk.host.vae import WanVae
+    from infinitetalk.reference import Reference, padded_video
+    from infinitetalk.schedule import flow_sigmas
+    from infinitetalk.sound import MemorySound
+
+    torch.manual_seed(0)
     picture = torch.rand(size["pixels"], size["pixels"], 3)
     clip = SimpleNamespace(penultimate_hidden_states=torch.randn(1, 257, 1280))
     reference = Reference(picture, WanVae(vae).encode(padded_video(picture, size["frames"])), clip)
@@ -76,7 +88,6 @@ def build(size: dict, steps: int, windows: int = 2):
     )
     texts = [[[torch.randn(1, 512, 4096), {}]] for _ in range(2)]
     sampler = comfy.samplers.sampler_object("euler")
-    model = attach(plain, patch)
     return Inputs(model, vae, *texts, features, reference, sampler, flow_sigmas(steps, 7.0))
 
 
@@ -142,7 +153,7 @@ def timed_model(inputs, clock: Clock) -> list:
     """Time every model call, VAE call, colour correction and audio projection of a run; the calls' shapes."""
     from comfy.patcher_extension import WrappersMP
 
-    from infinitetalk.host import denoise, run, stages, vae, video_reference
+    from infinitetalk.host import denoise, run, session, stages, vae, video_reference
 
     calls = []
 
@@ -154,7 +165,7 @@ def timed_model(inputs, clock: Clock) -> list:
     vae.WanVae.encode = clock.around("VAE", vae.WanVae.encode)
     vae.WanVae.decode = clock.around("VAE", vae.WanVae.decode)
     stages.match_colour = clock.around("colour", stages.match_colour)
-    run.measure = clock.around("drift", run.measure)
+    session.measure = clock.around("drift", session.measure)
     run.RunFolder.finish = clock.around("keeping the window", run.RunFolder.finish)
     run.Outputs.finish = clock.around("joining", run.Outputs.finish)
     run.Outputs.add = clock.around("growing file", run.Outputs.add)

@@ -69,6 +69,13 @@ def attached(model):
     return next(iter(model.get_additional_models_with_key(KEY)), None)
 
 
+def with_adapter(model, patch):
+    """A clone of `model` whose attached adapter is the one in `patch`; everything else on it stays."""
+    model = model.clone()
+    model.set_additional_models(KEY, [patch])
+    return model
+
+
 def _apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):  # noqa: PLR0913  # host's
     tokens, motion, regions = (kwargs.pop(name, None) for name in (AUDIO, MOTION, REGIONS))
     base = executor.class_obj  # the model of this GPU

@@ -5,7 +5,7 @@ Holds the models of one run and nothing of a window; made by the node that runs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from ..config import StreamConfig
 from ..errors import InputError
 from ..features import AudioFeatures
+from ..memory import MemoryConfig
 from ..reference import Reference, latent_shape
 from ..schedule import last_steps
 from ..settings import GuidanceConfig
@@ -56,10 +57,15 @@ def guidance_of(take: Take, config: StreamConfig) -> GuidanceConfig:
     return replace(changed.guidance or config.guidance, **given)
 
 
+def most_branches(takes: Iterable[Take], config: StreamConfig, steps: int) -> int:
+    """The most branches that a step of some take calls."""
+    return max(len(guidance_of(take, config).branches(steps)) for take in takes)
+
+
 @dataclass(frozen=True)
 class Denoiser:
     """references: of the run's windows; noise: (empty latent, seed) -> starting noise; report is called
-    after every step.
+    after every step. memory: settled; where weights lie and what the VAE does is not decided here.
     """
 
     inputs: Inputs
@@ -67,6 +73,7 @@ class Denoiser:
     references: References
     report: Report
     noise: Callable[[torch.Tensor, int], torch.Tensor] = comfy.sample.prepare_noise
+    memory: MemoryConfig = MemoryConfig()
 
     def __call__(self, take: Take, held: torch.Tensor) -> torch.Tensor:
         """The denoised latent of a take, [1, 16, T, h, w], whose first latent frames equal `held`."""
@@ -76,7 +83,8 @@ class Denoiser:
         positive = run.positive if changed.positive is None else changed.positive
         texts = for_window(positive, window), for_window(run.negative, window)
         conds = window_conditioning(*texts, reference, held, tokens)
-        guider = make_guider(run.model, *conds, guidance_of(take, self.config))
+        apart = self.memory.branches == "one by one"
+        guider = make_guider(run.model, *conds, guidance_of(take, self.config), apart)
         start = self._start(window)
 
         def after_step(step, x0, x, total):

@@ -21,23 +21,24 @@ from .attach import APG_KEY, AUDIO, KEY, MOTION, hold
 BRANCHES = "infinitetalk_branches"  # in transformer_options: names of the conds that one step calls
 
 
-def with_guidance(model, config: GuidanceConfig):
+def with_guidance(model, config: GuidanceConfig, apart: bool = False):
     """A clone of `model` whose every sampling step is guided by `config`; the sampler's own cfg is then not used.
 
-    The config's run is the sigmas that the sampler is given.
+    The config's run is the sigmas that the sampler is given. apart: the branches are called one by one, never as
+    the batch that the host makes of them where memory allows.
     """
     model = model.clone()
     model.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY)
     model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, APG_KEY)
-    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, partial(_predict_noise, config))
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, partial(_predict_noise, config, apart))
     if config.apg is not None:
         model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, APG_KEY, partial(_fresh_sums, config.apg))
     return model
 
 
-def make_guider(model, positive, negative, config: GuidanceConfig):
-    """A GUIDER for one window: the host's CFGGuider on the guided model."""
-    guider = comfy.samplers.CFGGuider(with_guidance(model, config))
+def make_guider(model, positive, negative, config: GuidanceConfig, apart: bool = False):
+    """A GUIDER for one window: the host's CFGGuider on the guided model; apart: as in `with_guidance`."""
+    guider = comfy.samplers.CFGGuider(with_guidance(model, config, apart))
     guider.set_conds(positive, negative)
     guider.set_cfg(config.at(0, 1).text)
     return guider
@@ -55,18 +56,18 @@ def _fresh_sums(config: ApgConfig, executor, *args, **kwargs):
         guider.model_options = before
 
 
-def _predict_noise(config: GuidanceConfig, executor, x, timestep, model_options, seed):
+def _predict_noise(config: GuidanceConfig, apart: bool, executor, x, timestep, model_options, seed):  # noqa: PLR0913  # host's
     guider = executor.class_obj
     if _audio_of(guider.conds.get("positive")) is None or _audio_of(guider.conds.get("negative")) is None:
         return executor(x, timestep, model_options, seed)
     # Ours takes the place of the host's function at the end of the chain: wrappers added later still run.
     chain = WrapperExecutor.new_class_executor(
-        partial(_guided, config, guider), guider, executor.wrappers, executor.idx + 1
+        partial(_guided, config, apart, guider), guider, executor.wrappers, executor.idx + 1
     )
     return chain.execute(x, timestep, model_options, seed)
 
 
-def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=None) -> torch.Tensor:
+def _guided(config: GuidanceConfig, apart: bool, guider, x, timestep, model_options, seed=None) -> torch.Tensor:  # noqa: PLR0913  # host's
     """One guided prediction, as the host's `sampling_function` but with the branches of `config`."""
     positive, negative, model = guider.conds["positive"], guider.conds["negative"], guider.inner_model
     conds = {
@@ -77,14 +78,14 @@ def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=Non
     }
     scales = scales_at(config, timestep, model_options["transformer_options"])
     names = scales.branches
-    options = {**model_options["transformer_options"], BRANCHES: names}
-    model_options = {**model_options, "transformer_options": options}
     chosen = [conds[name] for name in names]
-    common = {"conds": chosen, "input": x, "sigma": timestep, "model": model, "model_options": model_options}
-    if "sampler_calc_cond_batch_function" in model_options:
-        out = model_options["sampler_calc_cond_batch_function"](common)
-    else:
-        out = comfy.samplers.calc_cond_batch(model, chosen, x, timestep, model_options)
+    given = {"input": x, "sigma": timestep, "model": model}
+    out = []
+    for calls in [(name,) for name in names] if apart else [names]:
+        out += _called(given, [conds[name] for name in calls], _naming(model_options, calls))
+    model_options = _naming(model_options, names)
+    options = model_options["transformer_options"]
+    common = {"conds": chosen, **given, "model_options": model_options}
     for function in model_options.get("sampler_pre_cfg_function", []):
         out = function({**common, "conds_out": out, "cond_scale": scales.text, "timestep": timestep})
 
@@ -98,6 +99,21 @@ def _guided(config: GuidanceConfig, guider, x, timestep, model_options, seed=Non
         return blend(out[0], torch.zeros_like(out[0]), 1.0)
     project = _projection(options.get(APG_KEY), guider, x, timestep, out[0])
     return combine(dict(zip(names, out, strict=True)), scales, blend, project)
+
+
+def _naming(model_options: dict, names: tuple[str, ...]) -> dict:
+    """The options of a call, with the names of the branches that it makes."""
+    options = {**model_options["transformer_options"], BRANCHES: names}
+    return {**model_options, "transformer_options": options}
+
+
+def _called(given: dict, conds: list, model_options: dict) -> list[torch.Tensor]:
+    """The predictions of `conds`, in one batch where the host's free memory allows."""
+    if "sampler_calc_cond_batch_function" in model_options:
+        return model_options["sampler_calc_cond_batch_function"](
+            {"conds": conds, **given, "model_options": model_options}
+        )
+    return comfy.samplers.calc_cond_batch(given["model"], conds, given["input"], given["sigma"], model_options)
 
 
 def scales_at(config: GuidanceConfig, timestep: torch.Tensor, options: dict) -> StepScales:

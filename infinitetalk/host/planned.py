@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config import StreamConfig
 from ..extend import Start
+from ..memory import MemoryConfig
 from ..table import Row
 from ..takes import Redo, Take
 from .denoise import Inputs
@@ -18,7 +19,8 @@ class Wish:
     """What a run is asked for beside its inputs and settings.
 
     name: of its folder; afresh: even if there is such a run; table: changes by time; redo: other takes of windows;
-    start: a video to go on from; live: a target of `live.LiveOutput`; graph: digest of what made the models.
+    start: a video to go on from; live: a target of `live.LiveOutput`; graph: digest of what made the models;
+    memory: what of speed is given for memory, or None for what the host does by itself.
     """
 
     name: str = ""
@@ -28,6 +30,7 @@ class Wish:
     start: Start | None = None
     live: str = ""
     graph: str = ""
+    memory: MemoryConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Planned:
-    """takes: of the windows, in order."""
+    """takes: of the windows, in order; memory: settled, with what is told of it."""
 
     inputs: Inputs
     config: StreamConfig
     wish: Wish
     takes: Sequence[Take]
+    memory: MemoryConfig = MemoryConfig()
+    told: str = ""
 
     @property
     def frames(self) -> int:

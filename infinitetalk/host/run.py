@@ -26,9 +26,10 @@ from ..table import overrides_at
 from ..takes import Take, first_takes, plan_takes, to_sample
 from ..timeline import plan
 from ..video import expected_bytes
-from .checks import check_run, check_takes
-from .denoise import Inputs
+from .checks import check_run, check_takes, sampled_sigmas
+from .denoise import Inputs, most_branches
 from .identity import environment, overrides_digest, run_identity
+from .memory import settle
 from .planned import Planned, Rendered, Wish
 from .progress import say
 from .run_outputs import Outputs
@@ -48,12 +49,13 @@ def render(inputs: Inputs, config: StreamConfig, wish: Wish = Wish(), node_id: s
     check_run(inputs, config)
     if wish.start is not None:
         check_start(wish.start, config.window.motion)
-    begun = wish.start is not None
-    windows = plan(inputs.features.frames, config.window, config.mode, config.seed, config.cuts, begun)
-    first = first_takes(windows, lambda window: overrides_at(wish.table, window))
-    takes = plan_takes(first, wish.redo, overrides_digest)
+    first, takes = _takes(inputs, config, wish)
+    settled = settle(inputs, config, wish.memory, most_branches(takes, config, len(sampled_sigmas(inputs, config)) - 1))
+    if settled.config != config:
+        config = settled.config
+        first, takes = _takes(inputs, config, wish)
     check_takes(inputs, config, [*first, *takes])
-    run = Planned(inputs, config, wish, takes)
+    run = Planned(inputs, config, wish, takes, settled.memory, settled.told)
     calibrates = config.cache is not None and config.cache.kind == "calibrate"  # it measures the sampling itself
     identity = run_identity(inputs, config, wish.table, wish.start, wish.graph)
     wanted = Wanted(wish.name, identity, MATHS, wish.afresh or calibrates, described(config, first))
@@ -61,6 +63,14 @@ def render(inputs: Inputs, config: StreamConfig, wish: Wish = Wish(), node_id: s
     check_writable(output)
     with open_run(output, wanted) as folder:
         return _continue(folder, run, node_id)
+
+
+def _takes(inputs: Inputs, config: StreamConfig, wish: Wish) -> tuple[list[Take], list[Take]]:
+    """(the first takes of the windows, those that are asked for now)."""
+    begun = wish.start is not None
+    windows = plan(inputs.features.frames, config.window, config.mode, config.seed, config.cuts, begun)
+    first = first_takes(windows, lambda window: overrides_at(wish.table, window))
+    return first, plan_takes(first, wish.redo, overrides_digest)
 
 
 def described(config: StreamConfig, first: Sequence[Take]) -> dict[str, Any]:
@@ -99,7 +109,9 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
     """Sample what is to be sampled and join the video: (its path, a line for the user)."""
     check_writable(folder.path, _room(run, todo))
     folder.say("running")
-    folder.log(f"{len(run.takes)} windows, {len(todo)} takes to sample")
+    folder.log(f"{len(run.takes)} windows, {len(todo)} takes to sample. {run.told}".strip())
+    if run.told:
+        say(run.told, outputs.node_id)
     session, line = None, ""
     try:
         outputs.begin()
@@ -118,7 +130,7 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
         if session is not None:
             session.close()
     line = line or other_cache(run.inputs.model)
-    told = " ".join(part for part in (outputs.drift, line) if part)
+    told = " ".join(part for part in (outputs.drift, line, run.told) if part)
     say(f"{len(run.takes)} windows, {run.frames} frames, run {folder.name}. {told}".strip(), outputs.node_id)
     return path, line
 

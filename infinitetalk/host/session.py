@@ -21,14 +21,15 @@ from ..stream import Finished, stream
 from ..takes import Take
 from ..voice_activity import with_gate
 from .checks import sampled_sigmas
-from .denoise import Denoiser, guidance_of
+from .denoise import Denoiser, most_branches
 from .features import kept_features
+from .memory import with_memory
 from .planned import Planned
 from .progress import RunProgress, say
 from .stages import Anchor, make_stages
 from .step_cache import with_cache
 from .vae import WanVae
-from .video_reference import References
+from .video_reference import References, in_tiles
 
 
 class Session:
@@ -43,12 +44,17 @@ class Session:
             features = with_gate(features, _listened(node_id))
         self._steps = len(sampled_sigmas(inputs, config)) - 1
         self._progress = RunProgress(inputs.model, todo, self._steps, node_id, len(run.takes), run.frames)
-        sampled = replace(inputs, model=with_cache(inputs.model, config.cache, self.tally), features=features)
-        branches = max(len(guidance_of(take, config).branches(self._steps)) for take in run.takes)
-        self._references = References(inputs.reference, inputs.model, branches)
+        tiled = run.memory.vae == "tiled"
+        model = with_memory(inputs.model, run.memory)
+        reference = in_tiles(inputs.reference, tiled)
+        sampled = replace(
+            inputs, model=with_cache(model, config.cache, self.tally), features=features, reference=reference
+        )
+        branches = most_branches(run.takes, config, self._steps) if run.memory.branches == "auto" else 1
+        self._references = References(reference, model, branches, tiled)
         self._following = dict(zip(todo, [*todo[1:], None], strict=True))
-        self._denoiser = Denoiser(sampled, config, self._references, self._report)
-        self._vae = WanVae(inputs.vae)
+        self._denoiser = Denoiser(sampled, config, self._references, self._report, memory=run.memory)
+        self._vae = WanVae(inputs.vae, tiled)
         self._anchor = Anchor(self._denoiser)
         self._started: torch.Tensor | None = None  # small copies of a start's last frames, for the first window
         self._measured: dict[str, float] = {}

@@ -11,7 +11,9 @@ import comfy.ldm.wan.vae
 import comfy.taesd.taehv
 import torch
 
+from ..config import VAE_SPACE
 from ..errors import InputError
+from ..memory import OVERLAP, TILE
 
 
 def check_vae(vae, name: str = "vae") -> None:
@@ -29,19 +31,41 @@ def check_vae(vae, name: str = "vae") -> None:
 
 
 class WanVae:
-    """encode: [F, H, W, 3] 0..1 -> [1, 16, T, h, w]; decode: the way back. Both stay on the VAE's device."""
+    """encode: [F, H, W, 3] 0..1 -> [1, 16, T, h, w]; decode: the way back. Both stay on the VAE's device.
 
-    def __init__(self, vae):
+    tiled: in overlapping tiles of the picture, each over the whole time, as the VAE is causal: less memory, more time.
+    """
+
+    def __init__(self, vae, tiled: bool = False):
         check_vae(vae)
+        self._tiled = tiled
         # A private copy of the handle, not of the weights: its results stay where they are made,
         # while the host's memory management and its fallback to tiles still apply.
         self._vae = copy.copy(vae)
         self._vae.output_device = vae.device
         # Also under --fp16-intermediates: every window's motion is encoded again, rounding would add up.
         self._vae.vae_output_dtype = lambda: torch.float32
+        if tiled:  # the host makes room for the whole picture even when it is called in tiles
+            self._vae.memory_used_encode = _of_a_tile(vae.memory_used_encode, TILE * VAE_SPACE)
+            self._vae.memory_used_decode = _of_a_tile(vae.memory_used_decode, TILE)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        return self._vae.encode(frames)
+        if not self._tiled:
+            return self._vae.encode(frames)
+        side = TILE * VAE_SPACE
+        return self._vae.encode_tiled(frames, tile_x=side, tile_y=side, overlap=OVERLAP * VAE_SPACE)
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        return self._vae.decode(latent)[0].float()
+        if not self._tiled:
+            return self._vae.decode(latent)[0].float()
+        return self._vae.decode_tiled(latent, tile_x=TILE, tile_y=TILE, overlap=OVERLAP)[0].float()
+
+
+def _of_a_tile(estimate, side: int):
+    """The host's estimate of memory for a shape [.., T, h, w], asked for one tile and for the joined whole."""
+
+    def estimated(shape, dtype):
+        tile = (*shape[:-2], min(shape[-2], side), min(shape[-1], side))
+        return estimate(tile, dtype)
+
+    return estimated

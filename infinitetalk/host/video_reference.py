@@ -8,7 +8,7 @@ next one while the current window is sampled. Must not know guidance or conditio
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management
@@ -29,13 +29,15 @@ BATCH = 1.5  # what the host asks for before it samples branches as one batch, a
 @dataclass(frozen=True)
 class VideoReference:
     """frames: by time (`source.VideoSource`, `PictureSource`); picture: the first one at the video's size,
-    [H, W, 3] float 0..1; vae: host VAE; clip: host CLIP_VISION, or a CLIP_VISION_OUTPUT for all windows.
+    [H, W, 3] float 0..1; vae: host VAE; clip: host CLIP_VISION, or a CLIP_VISION_OUTPUT for all windows;
+    tiled: whether the VAE works in tiles.
     """
 
     frames: Any
     picture: torch.Tensor
     vae: Any
     clip: Any
+    tiled: bool = False
     still = False
 
     @property
@@ -65,7 +67,7 @@ class VideoReference:
         however takes the frame's number for its time at 25 frames a second.
         """
         picture = self.shown(window)
-        latent = WanVae(self.vae).encode(padded_video(picture, window.frames)).cpu()
+        latent = WanVae(self.vae, self.tiled).encode(padded_video(picture, window.frames)).cpu()
         return Reference(picture, latent, clip_features(self.clip, picture), self.source)
 
     def latent(self, window: Window) -> torch.Tensor:
@@ -75,17 +77,24 @@ class VideoReference:
         for i, shown in enumerate(self.frames.frames(max(0, window.start) / FPS, window.frames - before), before):
             video[i] = resize_crop(shown, self.height, self.width).float() / 255
         video[:before] = video[before]
-        return WanVae(self.vae).encode(video).cpu()
+        return WanVae(self.vae, self.tiled).encode(video).cpu()
+
+
+def in_tiles(reference: Reference | VideoReference, tiled: bool = True) -> Reference | VideoReference:
+    """The same reference, whose windows are encoded in tiles; a picture's are encoded already."""
+    return reference if reference.still or not tiled else replace(reference, tiled=True)
 
 
 class References:
     """The references of one run's windows, in order. Close it when the run ends.
 
-    model: the host MODEL that is sampled; branches: its calls of a step that may become one batch.
+    model: the host MODEL that is sampled; branches: its calls of a step that may become one batch; tiled: whether
+    the VAE works in tiles.
     """
 
-    def __init__(self, reference: Reference | VideoReference, model=None, branches: int = 1):
-        self._reference, self._model, self._branches = reference, model, branches
+    def __init__(self, reference: Reference | VideoReference, model=None, branches: int = 1, tiled: bool = False):
+        self._reference, self._model, self._branches = in_tiles(reference, tiled), model, branches
+        self._tiled = tiled
         self._worker = None if reference.still else ThreadPoolExecutor(1, "infinitetalk-reference")
         self._ahead: tuple[int, Future] | None = None
         self._current: tuple[int, Reference] | None = None
@@ -106,7 +115,7 @@ class References:
         if changed is None:
             return self.at(take.window)
         if self._changed is None or self._changed[0] is not take:
-            self._changed = (take, changed.at(take.window))
+            self._changed = (take, in_tiles(changed, self._tiled).at(take.window))
         return self._changed[1]
 
     def prepare(self, take: Take | None) -> None:

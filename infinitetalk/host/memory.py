@@ -1,0 +1,132 @@
+"""The memory settings of a run, applied through the host's seams, and the sizes that `fit` chooses them from.
+
+The host's own memory management stays in charge: it loads, offloads and pages. Knows nothing of windows.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import comfy.memory_management
+import comfy.model_management
+import comfy.model_patcher
+import torch
+
+from ..config import StreamConfig
+from ..memory import Card, Fitted, Job, MemoryConfig, fit
+from .attach import attached, with_adapter
+from .denoise import Inputs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """config: of the run, its windows shortened if need be; memory: without `fit`; told: for the user, or ""."""
+
+    config: StreamConfig
+    memory: MemoryConfig
+    told: str
+
+
+def settle(inputs: Inputs, config: StreamConfig, wanted: MemoryConfig | None, branches: int) -> Settled:
+    """The settings of a run. branches: the most that a step of it calls.
+
+    Without a GPU there is nothing to choose.
+    """
+    if wanted is None or not wanted.fit:
+        memory = wanted or MemoryConfig()
+        return Settled(config, memory, "" if wanted is None else f"Memory: {described(memory)}.")
+    card = card_of(inputs.model.load_device)
+    if card is None:
+        return Settled(config, MemoryConfig(), "Memory: no GPU, nothing to choose.")
+    found = fit(card, job_of(inputs, config, branches))
+    told = f"Memory, {card.total / 2**30:.1f} GiB card: {'; '.join([*found.reasons, *_wide(inputs)])}."
+    log.info("InfiniteTalk: %s", told)
+    return Settled(_shortened(config, found), found.memory, told)
+
+
+def described(memory: MemoryConfig) -> str:
+    """The settings in a few words."""
+    chosen = {"branches ": memory.branches, "VAE ": memory.vae, "adapter ": memory.adapter}
+    return ", ".join(name + value for name, value in chosen.items() if value != "auto") or "as ComfyUI does it"
+
+
+def card_of(device: torch.device) -> Card | None:
+    """The card's memory as the host counts it; None for a CPU."""
+    if comfy.model_management.is_device_cpu(device):
+        return None
+    total = int(comfy.model_management.get_total_memory(device))
+    reserved = int(comfy.model_management.extra_reserved_memory())
+    loaded = sum(
+        entry.model_loaded_memory()
+        for entry in comfy.model_management.current_loaded_models
+        if entry.device == device and entry.model is not None
+    )
+    free = min(total, int(comfy.model_management.get_free_memory(device)) + loaded) - reserved
+    return Card(total, reserved, free)
+
+
+def job_of(inputs: Inputs, config: StreamConfig, branches: int) -> Job:
+    """The sizes of a run, weights as they are kept."""
+    model, reference, vae = inputs.model, inputs.reference, inputs.vae
+    return Job(
+        dim=model.get_model_object("diffusion_model").dim,
+        height=reference.height,
+        width=reference.width,
+        frames=config.window.frames,
+        motion=config.window.motion,
+        branches=branches,
+        base=int(model.model_size()),
+        adapter=int(attached(model).model_size()),
+        element=model.model.get_dtype_inference().itemsize,
+        vae_element=vae.vae_dtype.itemsize,
+    )
+
+
+def with_memory(model, memory: MemoryConfig):
+    """The model with its adapter where `memory` wants it; the model itself when that is the host's choice."""
+    if memory.adapter == "auto":
+        return model
+    return with_adapter(model, in_ram(attached(model)))
+
+
+class InRam(comfy.model_patcher.ModelPatcher):
+    """A model whose layers stay in RAM, pinned where the host pins, and are brought to the device when they compute.
+
+    What the host does under --novram, for this model alone.
+    """
+
+    def partially_load(self, device_to, extra_memory=0, force_patch_weights=False):
+        loaded = self.model.model_loaded_weight_memory
+        return super().partially_load(device_to, NOTHING - loaded, force_patch_weights=force_patch_weights)
+
+
+NOTHING = 0.1  # bytes; 0 would mean everything to the host
+
+
+def in_ram(patch) -> InRam:
+    """A clone of an adapter's patcher that stays in RAM; it shares the weights with `patch`."""
+    # Under dynamic VRAM the host pages every layer by itself; a plain patcher, made from the file, does not.
+    plain = patch.clone(disable_dynamic=True)
+    plain.__class__ = InRam  # `clone` keeps the class of what it copies; all state is the same
+    return plain
+
+
+def _shortened(config: StreamConfig, found: Fitted) -> StreamConfig:
+    if found.frames == config.window.frames:
+        return config
+    return replace(config, window=replace(config.window, frames=found.frames))
+
+
+def _wide(inputs: Inputs) -> list[str]:
+    """A word on an adapter that takes twice the memory for nothing."""
+    patch = attached(inputs.model)
+    kinds = {parameter.dtype for parameter in patch.model.parameters()}
+    if torch.float32 not in kinds or inputs.model.model.get_dtype_inference() == torch.float32:
+        return []
+    size = patch.model_size() / 2**30
+    return [
+        f"the adapter is in float32, {size:.1f} GiB: load it with one of InfiniteTalk's own nodes, or save it in fp8"
+    ]
