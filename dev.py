@@ -7,6 +7,7 @@
     python3 dev.py run WORKFLOW.json [--set NODE.input=value ...] [--out DIR] [--server URL]
     python3 dev.py check WORKFLOW.json [--set NODE.input=value ...] [--server URL]
     python3 dev.py runs list|show|remove [RUN] [--output DIR] [--yes]
+    python3 dev.py adapter IN OUT [--format fp8|bf16|fp16]
     python3 dev.py bench [NAME [arguments]]
 
 Every command takes --comfyui DIR (or COMFYUI_PATH): an existing ComfyUI instead of the pinned one. Setup needs only
@@ -285,6 +286,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="ComfyUI's output folder (default: that of --comfyui, else of dev.py demo, run and host)",
     )
     runs.add_argument("--yes", action="store_true", help="remove without asking")
+    adapter = add("adapter", "Write a compact copy of an adapter file.")
+    adapter.add_argument("source", type=Path, metavar="IN", help="any adapter file that the pack reads")
+    adapter.add_argument("target", type=Path, metavar="OUT.safetensors")
+    adapter.add_argument("--format", choices=("fp8", "bf16", "fp16"), default="fp8", dest="form")
+    adapter.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
     bench = add("bench", "Run a benchmark, or list their names.")
     bench.add_argument("name", nargs="?", metavar="NAME")
 
@@ -319,6 +325,9 @@ def main(arguments: list[str]) -> int:
         return call("-m", "pytest", *options.rest, COMFYUI_PATH=str(host), **browser)
     if options.command == "parity":
         return call("-m", "tests.parity", options.folder.resolve(), COMFYUI_PATH=str(host))
+    if options.command == "adapter":
+        given = (options.source.resolve(), options.target.resolve(), options.form)
+        return call("-m", "demo.adapter", *given, *["overwrite"] * options.overwrite, COMFYUI_PATH=str(host))
     return call("-m", f"bench.{options.name}", *options.rest, COMFYUI_PATH=str(host))
 
 

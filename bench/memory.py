@@ -4,9 +4,11 @@ python3 dev.py bench memory [--formats bf16 fp8 q4] [--caps 24 16 12 8] [--speak
 One window of 81 frames at 640x640 through the Sampler node's own code, weights random (`memory_files.py`), each cell in
 a process of its own (`memory_cell.py`). A cap is kept twice: this process holds the rest of the card, so that the
 driver, the host's estimates and dynamic VRAM all find no more than on a real card; and torch's own allocator gets it
-as its limit. q4 wants --gguf-pack, a checkout of the ComfyUI-GGUF pack. --settings measures what each memory setting
-does at 12 GB, with three branches. Rows go to FILE.jsonl after every cell and are read from there, so that several
-calls fill one table; --out FILE.md gets the table. --tiny runs the same on a CPU at toy sizes without caps.
+as its limit. --by reserve leaves the card free and starts the host with --reserve-vram instead: what the host asks the
+driver then is too much, and dynamic VRAM's weights are outside torch's limit. q4 wants --gguf-pack, a checkout of the
+ComfyUI-GGUF pack. --settings measures what each memory setting does at 12 GB, with three branches. Rows go to
+FILE.jsonl after every cell and are read from there, so that several calls fill one table; --out FILE.md gets the
+table. --tiny runs the same on a CPU at toy sizes without caps.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from .memory_table import line_of, read_rows, write_page
 
 GIB = 2**30
 GB_CAPS = (24, 16, 12, 8)
+OWN_RESERVE = 0.4  # GB that the host reserves of any card
 LONGEST = 240  # seconds of a cell
 SETTINGS = {
     "": (None, None),
@@ -44,6 +47,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--caps", nargs="*", type=int, default=list(GB_CAPS), help="GB; no cap is always measured too")
     parser.add_argument("--speakers", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--modes", nargs="+", default=["dynamic"], choices=("dynamic", "static"), help="of the host")
+    parser.add_argument("--by", default="ballast", choices=("ballast", "reserve"))
     parser.add_argument("--branches-at", type=int, default=16, help="the cap that is also run with three branches")
     parser.add_argument("--settings", action="store_true", help="the settings at 12 GB instead of the caps")
     parser.add_argument("--steps", type=int, default=2)
@@ -59,7 +63,7 @@ def cells_of(options: argparse.Namespace, form: str) -> list[dict]:
     """The cells of a format: without a cap first, as the others are compared with it."""
 
     def cell(cap, speakers, branches, mode, settings="") -> dict:
-        return {"format": form, "cap": cap, "speakers": speakers, "branches": branches, "asked": mode,
+        return {"format": form, "cap": cap, "speakers": speakers, "branches": branches, "asked": mode, "by": options.by,
                 "settings": settings}  # fmt: skip
 
     found = []
@@ -75,26 +79,28 @@ def cells_of(options: argparse.Namespace, form: str) -> list[dict]:
 
 
 class Ballast:
-    """Holds so much of the card that a number of bytes is free; nothing on a CPU."""
+    """Holds so much of the card that a number of bytes is free; nothing on a CPU, or where the host reserves it."""
 
-    def __init__(self, tiny: bool):
-        self._held, self._tiny = [], tiny
+    def __init__(self, tiny: bool, by: str):
+        self._held, self._tiny, self._reserves = [], tiny, by == "reserve"
 
-    def leave(self, cap: int) -> int:
-        """Leave `cap` GB (0: everything) and return the bytes that are free now."""
+    def leave(self, cap: int) -> tuple[int, float | None]:
+        """Leave `cap` GB (0: everything): (the bytes that may be used now, what the host is to reserve in GB)."""
         if self._tiny:
-            return 0
+            return 0, None
         import torch
 
         self._held.clear()
         torch.cuda.empty_cache()
-        free = torch.cuda.mem_get_info()[0]
+        free, total = torch.cuda.mem_get_info()
+        if cap and self._reserves:
+            return min(free, cap * GIB), total / GIB - cap + OWN_RESERVE
         if cap:
             self._held.append(torch.empty(max(0, free - cap * GIB), dtype=torch.uint8, device="cuda"))
-        return torch.cuda.mem_get_info()[0]
+        return torch.cuda.mem_get_info()[0], None
 
 
-def measured(cell: dict, options: argparse.Namespace, folder: Path, free: int) -> dict:
+def measured(cell: dict, options: argparse.Namespace, folder: Path, left: tuple[int, float | None]) -> dict:
     """The outcome of a cell, from a process of its own."""
     from .full_size import FULL, TINY
 
@@ -108,7 +114,8 @@ def measured(cell: dict, options: argparse.Namespace, folder: Path, free: int) -
         "size": size,
         "steps": options.steps,
         "tiny": options.tiny,
-        "bytes": free,
+        "bytes": left[0],
+        "reserve": left[1],
         "folder": str(folder),
         "gguf_pack": str(options.gguf_pack or ""),
     }
@@ -162,7 +169,7 @@ def main() -> int:
     if "q4" in options.formats and options.gguf_pack is None:
         print("memory: q4 needs --gguf-pack DIR, a checkout of ComfyUI-GGUF; it is left out.")
         options.formats.remove("q4")
-    name, lines, ballast = machine(), options.out.with_suffix(".jsonl"), Ballast(options.tiny)
+    name, lines, ballast = machine(), options.out.with_suffix(".jsonl"), Ballast(options.tiny, options.by)
     print(f"memory on {name}", flush=True)
     for form in options.formats:
         with tempfile.TemporaryDirectory() as made:
@@ -180,7 +187,7 @@ def main() -> int:
                 write_page(options.out, read_rows(lines))
                 print(line_of(row), flush=True)
             ballast.leave(0)
-    return verdict(read_rows(lines))
+    return 0 if options.tiny else verdict(read_rows(lines))
 
 
 if __name__ == "__main__":

@@ -35,11 +35,13 @@ def start_host(cell: dict) -> str:
         return "CPU"
     args.cuda_malloc = True  # what main.py finds for CUDA 12 and 13; the parent has told torch
     args.disable_dynamic_vram = cell["mode"] == "static"
+    args.reserve_vram = cell["reserve"]
     dynamic = enables_dynamic_vram()
     if dynamic:
         from comfy_aimdo import control
 
-        control.init(nvml_pressure=not args.disable_nvml_pressure)
+        headroom = None if args.reserve_vram is None else int(args.reserve_vram * GIB)
+        control.init(simple_vram_headroom=headroom, nvml_pressure=not args.disable_nvml_pressure)
     import torch
 
     torch.cuda.set_per_process_memory_fraction(min(1.0, cell["bytes"] / torch.cuda.mem_get_info()[1]))
@@ -81,7 +83,7 @@ def gguf_pack(pack: str, folder: Path):
     """The nodes of a checkout of the GGUF pack, imported as the host imports packs; it finds models in `folder`."""
     import folder_paths
 
-    folder_paths.folder_names_and_paths["unet"] = ([str(folder)], {".gguf"})
+    folder_paths.add_model_folder_path("diffusion_models", str(folder))
     place = Path(pack).resolve() / "__init__.py"
     spec = importlib.util.spec_from_file_location("gguf_pack", place, submodule_search_locations=[str(place.parent)])
     sys.modules["gguf_pack"] = importlib.util.module_from_spec(spec)

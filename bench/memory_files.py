@@ -18,7 +18,7 @@ BASES = {"bf16": "base_bf16.safetensors", "fp8": "base_fp8_scaled.safetensors", 
 ADAPTERS = {"bf16": "adapter_bf16.safetensors", "fp8": "adapter_fp8.safetensors", "q4": "adapter_fp8.safetensors"}
 VAE = "vae.safetensors"
 Q4_BLOCK, Q4_BYTES = 32, 18  # numbers in a block of Q4_0; a half-precision scale and 16 bytes of two numbers each
-Q4_SPREAD = math.sqrt((16**2 - 1) / 12)  # standard deviation of a uniform whole number 0 to 15
+Q4_SPREAD = math.sqrt((15**2 - 1) / 12)  # standard deviation of a uniform whole number -7 to 7
 
 
 def shapes_of(size: dict) -> tuple[dict, dict, dict]:
@@ -99,7 +99,9 @@ def _blocks(shape: tuple, seed: int):
     place = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator(place).manual_seed(seed)
     count = shape[1] // Q4_BLOCK
-    blocks = torch.randint(256, (shape[0], count, Q4_BYTES), generator=generator, device=place, dtype=torch.uint8)
+    # 1 to 15, which stand for -7 to 7: with 0, the -8, a mean that is not 0 adds up over the layers to infinity.
+    halves = torch.randint(1, 16, (2, shape[0], count, Q4_BYTES), generator=generator, device=place, dtype=torch.uint8)
+    blocks = halves[0] | halves[1] << 4
     scale = torch.tensor([1 / (Q4_SPREAD * shape[1] ** 0.5)], dtype=torch.float16, device=place)
     blocks[..., :2] = scale.view(torch.uint8)
     return blocks.flatten(1).cpu().numpy()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 BEGIN, END = "<!-- measured: begin (bench memory writes this part) -->", "<!-- measured: end -->"
 NAMES = {"bf16": "bf16", "fp8": "fp8", "q4": "GGUF Q4_0, adapter fp8"}
-PARTS = {"caps": "Caps", "settings": "Settings"}
 HEAD = ("| weights | mode | cap | speakers | branches | settings | result | s per forward | against no cap | "
         "window, s | VAE, s | peak of torch, GiB | of the card | RAM |")  # fmt: skip
 
@@ -15,7 +14,7 @@ HEAD = ("| weights | mode | cap | speakers | branches | settings | result | s pe
 def key_of(row: dict) -> tuple:
     """What a row is of: another row of the same replaces it."""
     return tuple(
-        row[name] for name in ("machine", "format", "asked", "cap", "speakers", "branches", "settings", "frames")
+        row[name] for name in ("machine", "format", "asked", "by", "cap", "speakers", "branches", "settings", "frames")
     )
 
 
@@ -62,7 +61,7 @@ def _short(value) -> str:
 
 
 def _group(row: dict) -> tuple:
-    return row["format"], row["asked"], row["speakers"], row["branches"]
+    return row["format"], row["asked"], row["by"], row["speakers"], row["branches"]
 
 
 def _order(row: dict) -> tuple:
@@ -74,11 +73,17 @@ def _line(row: dict, bare: float | None) -> str:
     ratio = f"{spent / bare:.2f}" if spent and bare and row["cap"] else "-"
     result = "finished" if row["finished"] else row["error"]
     settings = row["settings"] or "-"
-    cells = [NAMES[row["format"]], row.get("mode") or row["asked"], f"{row['cap']} GB" if row["cap"] else "none"]
+    cells = [NAMES[row["format"]], row.get("mode") or row["asked"], _cap(row)]
     cells += [row["speakers"], row["branches"], settings, result, _number(spent, 2), ratio]
     cells += [_number(row.get("window_s"), 1), _number(row.get("vae_s"), 2), _number(row.get("allocated_gib"), 1)]
     cells += [_number(row.get("card_gib"), 1), _number(row.get("ram_gib"), 1)]
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _cap(row: dict) -> str:
+    if not row["cap"]:
+        return "none"
+    return f"{row['cap']} GB" + (" (reserve)" if row["by"] == "reserve" else "")
 
 
 def _number(value: float | None, digits: int) -> str:

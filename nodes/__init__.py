@@ -10,6 +10,7 @@ from .cache import InfiniteTalkStepCache
 from .check import InfiniteTalkCheck
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .extend import InfiniteTalkExtend
+from .memory import InfiniteTalkMemory, InfiniteTalkSaveAdapter
 from .models import InfiniteTalkApplyAdapter, InfiniteTalkLoadModel
 from .panzoom import InfiniteTalkPanZoom
 from .preset import InfiniteTalkPreset
@@ -45,13 +46,18 @@ NODES = [
     InfiniteTalkTable,
     InfiniteTalkRedo,
     InfiniteTalkExtend,
+<<<<<<< HEAD
     InfiniteTalkCheck,
+=======
+    InfiniteTalkMemory,
+>>>>>>> memory
     InfiniteTalkSampler,
     InfiniteTalkRuns,
     InfiniteTalkVideoCombine,
     InfiniteTalkWindow,
     InfiniteTalkLoadEmbeds,
     InfiniteTalkSaveEmbeds,
+    InfiniteTalkSaveAdapter,
 ]
 
 

@@ -21,6 +21,7 @@ Sound = io.Custom("INFINITETALK_SOUND")
 Table = io.Custom("INFINITETALK_TABLE")
 Redo = io.Custom("INFINITETALK_REDO")
 Start = io.Custom("INFINITETALK_START")
+Memory = io.Custom("INFINITETALK_MEMORY")
 
 
 def verdict(check: Callable[..., object], *values: object) -> bool | str:

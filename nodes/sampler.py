@@ -19,6 +19,7 @@ from .common import (
     CATEGORY,
     Cache,
     Guidance,
+    Memory,
     Redo,
     Scenes,
     Start,
@@ -158,6 +159,11 @@ class InfiniteTalkSampler(io.ComfyNode):
                     tooltip="Sends every finished window on at once: hls writes a playlist into the run's folder, "
                     "rtmp://server/app/key sends to a server. A target that drops never stops the run.",
                 ),
+                Memory.Input(
+                    "memory",
+                    optional=True,
+                    tooltip="From InfiniteTalk Memory, for small cards. Not connected: as ComfyUI does it by itself.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="On disk, with the original sound."),
@@ -213,6 +219,7 @@ class InfiniteTalkSampler(io.ComfyNode):
         existing="continue",
         silence_gate=False,
         live="",
+        memory=None,
     ):
         config = StreamConfig(
             window=WindowConfig(frames_per_window, motion_frames),
@@ -229,7 +236,7 @@ class InfiniteTalkSampler(io.ComfyNode):
         )
         inputs = Inputs(model, vae, positive, negative, features, reference, sampler, sigmas)
         graph = node_graph(cls.hidden, GRAPH_INPUTS)
-        wish = Wish(run_name, existing == "afresh", table, redo, start, live, graph)
+        wish = Wish(run_name, existing == "afresh", table, redo, start, live, graph, memory)
         # No video in the node: the editor would take the live previews of later runs for videos and show none of them.
         done = render(inputs, config, wish, cls.hidden.unique_id)
         return io.NodeOutput(InputImpl.VideoFromFile(str(done.path)), done.skipped, done.report, done.run)

@@ -104,8 +104,11 @@ def load_adapter(name: str, model):
     return load_adapter_file(path, model.model.get_dtype_inference())
 
 
-def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dynamic: bool = False):
-    """As `load_adapter`; wide: the precision that float32 weights are kept in."""
+def read_tensors(path: str, wide: torch.dtype = torch.float32) -> tuple[dict[str, torch.Tensor], bool, torch.dtype]:
+    """(the tensors of an adapter file, quantised ones in the one marking; whether there are any; the others' dtype).
+
+    wide: the precision that float32 weights are kept in. A safetensors file's tensors stay on the disk until used.
+    """
     if is_gguf(path):
         narrow = torch.bfloat16 if wide == torch.float32 else wide  # what was 4 to 8 bits is not made 32
         tensors, metadata = gguf_tensors(path, narrow), None
@@ -115,12 +118,17 @@ def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dyna
     stored = comfy.utils.weight_dtype({key: value for key, value in tensors.items() if value.dtype not in FORMATS})
     kept = wide if stored in (torch.float32, None) else stored  # None: nothing but 8-bit weights
     try:
-        tensors, quantised = one_marking(tensors, metadata, kept)
+        return *one_marking(tensors, metadata, kept), kept
     except ValueError as error:
         raise InputError(
             f"adapter: {os.path.basename(path)}: {error}.",
             "Fetch it again, or choose one in fp16, scaled fp8 or GGUF.",
         ) from error
+
+
+def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dynamic: bool = False):
+    """As `load_adapter`; wide: the precision that float32 weights are kept in."""
+    tensors, quantised, kept = read_tensors(path, wide)
     shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
     offload = comfy.model_management.unet_offload_device()
     operations = comfy.ops.manual_cast

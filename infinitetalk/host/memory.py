@@ -17,6 +17,7 @@ from ..config import StreamConfig
 from ..memory import Card, Fitted, Job, MemoryConfig, fit
 from .attach import attached, with_adapter
 from .denoise import Inputs
+from .progress import say
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,15 @@ def settle(inputs: Inputs, config: StreamConfig, wanted: MemoryConfig | None, br
     if card is None:
         return Settled(config, MemoryConfig(), "Memory: no GPU, nothing to choose.")
     found = fit(card, job_of(inputs, config, branches))
-    told = f"Memory, {card.total / 2**30:.1f} GiB card: {'; '.join([*found.reasons, *_wide(inputs)])}."
+    lines = [*found.reasons, *wider(attached(inputs.model), inputs.model.model.get_dtype_inference())]
+    told = f"Memory, {card.total / 2**30:.1f} GiB card: {'; '.join(lines)}."
     log.info("InfiniteTalk: %s", told)
     return Settled(_shortened(config, found), found.memory, told)
+
+
+def told(memory: MemoryConfig, node_id: str | None) -> None:
+    """What is set, as text under a node. What fits is known when the run begins, and said there."""
+    say("The run says what it chose and why." if memory.fit else described(memory), node_id)
 
 
 def described(memory: MemoryConfig) -> str:
@@ -120,13 +127,9 @@ def _shortened(config: StreamConfig, found: Fitted) -> StreamConfig:
     return replace(config, window=replace(config.window, frames=found.frames))
 
 
-def _wide(inputs: Inputs) -> list[str]:
-    """A word on an adapter that takes twice the memory for nothing."""
-    patch = attached(inputs.model)
-    kinds = {parameter.dtype for parameter in patch.model.parameters()}
-    if torch.float32 not in kinds or inputs.model.model.get_dtype_inference() == torch.float32:
+def wider(patch, computed: torch.dtype) -> list[str]:
+    """A line on an adapter in float32 that is computed in a narrower type: it takes twice the memory for nothing."""
+    if computed == torch.float32 or torch.float32 not in {parameter.dtype for parameter in patch.model.parameters()}:
         return []
     size = patch.model_size() / 2**30
-    return [
-        f"the adapter is in float32, {size:.1f} GiB: load it with one of InfiniteTalk's own nodes, or save it in fp8"
-    ]
+    return [f"the adapter is in float32, {size:.1f} GiB: load it with InfiniteTalk's own nodes, or save it in fp8"]

@@ -18,7 +18,7 @@ WIDE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def fp8_matrix(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(float8_e4m3fn [out, in], float32 scale): the product is each number to 2^-4 of itself or 2^-19 of the largest."""
+    """(float8_e4m3fn [out, in], float32 scale): the product is each number to 2^-4 of itself or 2^-18 of the most."""
     weight = weight.float()
     most = weight.abs().max()
     scale = torch.where(most > 0, most / LARGEST, torch.ones_like(most))
