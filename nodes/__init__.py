@@ -46,11 +46,8 @@ NODES = [
     InfiniteTalkTable,
     InfiniteTalkRedo,
     InfiniteTalkExtend,
-<<<<<<< HEAD
     InfiniteTalkCheck,
-=======
     InfiniteTalkMemory,
->>>>>>> memory
     InfiniteTalkSampler,
     InfiniteTalkRuns,
     InfiniteTalkVideoCombine,
