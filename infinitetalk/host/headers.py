@@ -13,7 +13,7 @@ from ..check.weights import Opened
 from ..errors import InputError
 from ..wav2vec import PICKLED, weights_file
 from .audio_encoder import find_encoder
-from .loading import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, read_shapes
+from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, read_shapes
 
 FOLDERS = {
     "model": (MODEL_FOLDER, "unet_gguf"),

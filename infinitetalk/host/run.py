@@ -26,6 +26,7 @@ from ..table import overrides_at
 from ..takes import Take, first_takes, plan_takes, to_sample
 from ..timeline import plan
 from ..video import expected_bytes
+from .adapter_note import voices_warning
 from .checks import check_run, check_takes
 from .denoise import Inputs
 from .identity import environment, overrides_digest, run_identity
@@ -46,6 +47,10 @@ def render(inputs: Inputs, config: StreamConfig, wish: Wish = Wish(), node_id: s
     """
     wish = replace(wish, live=check_target(wish.live))
     check_run(inputs, config)
+    warning = voices_warning(inputs.model, len(inputs.features.voices))
+    if warning:
+        log.warning("InfiniteTalk: %s", warning)
+        say(warning, node_id)
     if wish.start is not None:
         check_start(wish.start, config.window.motion)
     begun = wish.start is not None
@@ -118,7 +123,8 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
         if session is not None:
             session.close()
     line = line or other_cache(run.inputs.model)
-    told = " ".join(part for part in (outputs.drift, line) if part)
+    warning = voices_warning(run.inputs.model, len(run.inputs.features.voices))
+    told = " ".join(part for part in (warning, outputs.drift, line) if part)
     say(f"{len(run.takes)} windows, {run.frames} frames, run {folder.name}. {told}".strip(), outputs.node_id)
     return path, line
 

@@ -7,12 +7,12 @@ ComfyUI's own detection.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .quantised import marking, plain_shapes
-
-Shapes = Mapping[str, tuple[int, ...]]
+from .keys import plain_key
+from .quantised import Shapes, marking, plain_shapes
 
 MODEL, ADAPTER, VAE, CLIP, TEXT, SPEECH, LORA = (
     "model", "adapter", "vae", "clip_vision", "text_encoder", "audio_encoder", "lora",
@@ -25,41 +25,53 @@ WANTED = {  # role -> the file that the user probably wants
     CLIP: "Load clip_vision_h.safetensors (CLIP ViT-H) with Load CLIP Vision.",
     TEXT: "Load umt5_xxl_fp8_e4m3fn_scaled.safetensors with Load CLIP, type wan.",
     SPEECH: "Load wav2vec2-chinese-base_fp16.safetensors, or the folder of chinese-wav2vec2-base.",
-    LORA: "Choose a LoRA for Wan2.1 I2V 14B, for example lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors.",
+    LORA: "Choose a LoRA for Wan2.1 I2V 14B, for example lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16"
+    ".safetensors.",
 }
-
-_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-_RENAMED = "multitalk_"  # WanVideoWrapper's name of audio_proj inside a model begins so
 
 
 @dataclass(frozen=True)
 class Kind:
     """name: with its article, for messages; role: what it is loaded as, "" for nothing of ours; marking: how its
-    weights are stored, "" for plain numbers."""
+    weights are stored, "" where the header does not tell; width, layers: of a transformer, 0 where it is none."""
 
     name: str
     role: str = ""
     marking: str = ""
+    width: int = 0
+    layers: int = 0
 
     def __str__(self):
         return f"{self.name}, {self.marking}" if self.marking else self.name
 
 
-def plain_key(key: str) -> str:
-    """A key without the wrappers' prefixes, and the audio projection under its published name."""
-    for prefix in _PREFIXES:
-        key = key.removeprefix(prefix)
-    return key.removeprefix(_RENAMED) if key.startswith(f"{_RENAMED}audio_proj.") else key
+def identify(shapes: Shapes, dtypes: Mapping[str, str] | None = None) -> Kind:
+    """What a file is; a Kind without a role for one that is not known or of no use here.
 
-
-def identify(shapes: Shapes) -> Kind:
-    """What a file is; a Kind without a role for one that is not known or of no use here."""
-    stored = marking(shapes)
+    dtypes: key -> dtype as the header names it ("BF16", "F8_E4M3", "Q4_K"); with them the marking is exact.
+    """
+    stored = marking(shapes, dtypes)
     plain = plain_shapes({plain_key(key): shape for key, shape in shapes.items()})
     for name, role, tells in _KNOWN:
         if tells(plain):
-            return Kind(name, role, stored)
+            return Kind(name, role, stored, _width(plain), _layers(plain))
     return Kind(f"an unknown file of {len(shapes)} tensors", "", stored)
+
+
+_WIDTHS = (  # a tensor of each transformer here, and the axis that is as long as the transformer is wide
+    ("patch_embedding.weight", 0), ("blocks.0.audio_cross_attn.q_linear.weight", 0), ("encoder.layer_norm.weight", 0),
+    ("vision_model.post_layernorm.weight", 0), ("shared.weight", 1), ("token_embedding.weight", 1),
+)  # fmt: skip
+_LAYER = re.compile(r"(?:blocks|encoder\.layers|encoder\.block)\.(\d+)\.")
+
+
+def _width(plain: Shapes) -> int:
+    found = (plain[key][axis] for key, axis in _WIDTHS if len(plain.get(key, ())) > axis)
+    return next(found, 0)
+
+
+def _layers(plain: Shapes) -> int:
+    return 1 + max((int(number) for key in plain for number in _LAYER.findall(key)[:1]), default=-1)
 
 
 def has_adapter(plain: Shapes) -> bool:

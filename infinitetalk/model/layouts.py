@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from ..errors import InputError
 from .adapter import AdapterShape, adapter_shape
-from .kinds import ADAPTER, MODEL, WANTED, Shapes, identify, plain_key
+from .keys import WITHIN, plain_key
+from .kinds import ADAPTER, MODEL, WANTED, Shapes, identify
 from .quantised import plain_shapes
 
 _ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.\d+\.(norm_x|audio_cross_attn)\.")
@@ -48,9 +49,16 @@ def adapter_part(content: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def base_part(content: Mapping[str, Value]) -> dict[str, Value]:
-    """What `adapter_part` leaves, under ComfyUI's names of a diffusion model."""
-    named = {plain_key(key): value for key, value in content.items()}
+    """What `adapter_part` leaves, under ComfyUI's names of a diffusion model; of a checkpoint with VAE and text encoder
+    the diffusion model alone."""
+    whole = any(key.startswith(WITHIN) for key in content)
+    named = {plain_key(key): value for key, value in content.items() if key.startswith(WITHIN) or not whole}
     return {key: value for key, value in named.items() if not _ADAPTER_KEY.match(key)}
+
+
+def holds_adapter(content: Mapping[str, object]) -> bool:
+    """Whether a file has any tensor of an adapter."""
+    return any(_ADAPTER_KEY.match(plain_key(key)) for key in content)
 
 
 def read_adapter(shapes: Shapes, name: str) -> AdapterShape:

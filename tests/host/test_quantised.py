@@ -97,7 +97,8 @@ def gguf_file(path, plain: dict, kind: str) -> None:
     [("Q8_0", 0.012), ("Q5_1", 0.06), ("Q5_0", 0.08), ("Q4_1", 0.12), ("Q4_0", 0.15), ("BF16", 0.01), ("F16", 0.01)],
 )
 def test_gguf_adapters_are_read(plain, tmp_path, kind, bound):
-    from infinitetalk.host.loading import load_adapter_file, read_shapes
+    from infinitetalk.host.loading import load_adapter_file
+    from infinitetalk.host.model_files import read_shapes
 
     path = tmp_path / "adapter.gguf"
     gguf_file(path, plain, kind)
@@ -111,7 +112,8 @@ def test_gguf_adapters_are_read(plain, tmp_path, kind, bound):
 def test_gguf_files_are_listed_and_found_in_the_adapters_folders(plain, tmp_path, monkeypatch):
     import folder_paths
 
-    from infinitetalk.host.loading import ADAPTER_FOLDERS, check_adapter_file, list_files, register_folders
+    from infinitetalk.host.loading import check_adapter_file
+    from infinitetalk.host.model_files import ADAPTER_FOLDERS, list_files, register_folders
 
     (tmp_path / "deep").mkdir()
     gguf_file(tmp_path / "deep" / "Single_Q8.gguf", plain, "Q8_0")
@@ -131,7 +133,7 @@ def test_blocks_of_256_are_read_as_the_package_reads_them(tmp_path, kind):
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, quants
 
-    from infinitetalk.gguf_file import gguf_shapes, gguf_tensors
+    from infinitetalk.gguf_file import gguf_header, gguf_tensors
 
     whole = GGMLQuantizationType[kind]
     block, size = GGML_QUANT_SIZES[whole]
@@ -142,13 +144,13 @@ def test_blocks_of_256_are_read_as_the_package_reads_them(tmp_path, kind):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert gguf_shapes(tmp_path / "k.gguf") == {"a.weight": (3, 512)}
+    assert gguf_header(tmp_path / "k.gguf") == ({"a.weight": (3, 512)}, {"a.weight": kind})
     found = gguf_tensors(tmp_path / "k.gguf", torch.float32)["a.weight"]
     assert torch.equal(found, torch.from_numpy(quants.dequantize(data, whole)).reshape(3, 512))
 
 
 def test_without_the_package_the_error_says_what_to_install(plain, tmp_path, monkeypatch):
-    from infinitetalk.host.loading import read_shapes
+    from infinitetalk.host.model_files import read_shapes
 
     gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
     monkeypatch.setitem(sys.modules, "gguf", None)
@@ -159,7 +161,7 @@ def test_without_the_package_the_error_says_what_to_install(plain, tmp_path, mon
 
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.001])
 def test_a_gguf_file_that_is_cut_off_is_refused(plain, tmp_path, share):
-    from infinitetalk.host.loading import read_shapes
+    from infinitetalk.host.model_files import read_shapes
 
     gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
     content = (tmp_path / "whole.gguf").read_bytes()
