@@ -5,17 +5,16 @@ Files are recognised by the names of their tensors, read from the header alone. 
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from infinitetalk.errors import InputError
+from infinitetalk.safetensors_header import NotSafetensors, read_header
 
 from .client import Client
 from .prompt import Prompt, choices
 
-HEADER_BYTES = 100_000_000  # safetensors' own limit
 README = "The README's table of model files says where to get it"
 SHARD = "diffusion_pytorch_model-00001-of-"
 SETTINGS = "config.json"  # of a Hugging Face folder
@@ -64,12 +63,9 @@ PICKLED_VAE = "Wan2.1_VAE.pth"  # the one pickled file of the reference that Com
 def tensor_names(path: Path) -> set[str]:
     """The names of a safetensors file's tensors; empty for any other file."""
     try:
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size <= HEADER_BYTES else {}
-    except (OSError, ValueError):
+        return set(read_header(path).shapes)
+    except (OSError, NotSafetensors):
         return set()
-    return set(header) if isinstance(header, dict) else set()
 
 
 def has_role(names: set[str], role: Role) -> bool:

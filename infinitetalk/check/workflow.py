@@ -10,7 +10,7 @@ from ..timeline import clock, plan, video_frames
 from ..video import expected_bytes
 from .cost import Machine, Model, Window, activation_bytes, least_bytes, peak_bytes, streamed_bytes, window_seconds
 from .graph import Graph
-from .report import Report
+from .report import Report, size_text
 from .scene import Locate, Scene, read_scene
 from .settings import Sampling, read_sampling
 from .weights import Open, Weights, read_weights
@@ -49,10 +49,10 @@ def _check_steps(sampling: Sampling, weights: Weights, report: Report) -> None:
             f"steps: {sampling.steps} without a distillation LoRA give a blurred picture.",
             "Load the LightX2V or FusionX LoRA, or use 40 steps.",
         )
-    if distilled and (sampling.steps >= FEW_STEPS or (text is not None and text > 1.5)):
+    if distilled and text is not None and (sampling.steps >= FEW_STEPS or text > 1.5):
         report.warn(
-            f"steps: {sampling.steps} steps at text scale {text:g} with {distilled[0]}, which was made for few steps at "
-            "text scale 1.",
+            f"steps: {sampling.steps} steps at text scale {text:g} with {distilled[0]}, which was made for few steps "
+            "at text scale 1.",
             "Choose its preset in InfiniteTalk Preset: 4 steps for LightX2V, 8 for FusionX, text scale 1.",
         )
 
@@ -87,10 +87,10 @@ def _tell_cost(  # noqa: PLR0913  # what a cost is made of
     disk = expected_bytes(width, height, scene.frames) + windows * (
         LATENT_BYTES * (height // VAE_SPACE) * (width // VAE_SPACE) * (1 + (window.motion - 1) // 4)
     )
-    report.tell("Cost", f"disk: about {_size(disk)} of {_size(machine.disk_free)} free")
+    report.tell("Cost", f"disk: about {size_text(disk)} of {size_text(machine.disk_free)} free")
     if disk > machine.disk_free:
         report.problem(
-            f"disk: the run may need {_size(disk)}, {_size(machine.disk_free)} are free.",
+            f"disk: the run may need {size_text(disk)}, {size_text(machine.disk_free)} are free.",
             "Free some space, or start ComfyUI with --output-directory on another disk.",
         )
     _tell_ram(weights, machine, report)
@@ -101,21 +101,20 @@ def _tell_cost(  # noqa: PLR0913  # what a cost is made of
         _tell_memory(model, window, machine, report)
     seconds = window_seconds(model, window, machine, weights.vae_width) if sampling.calls else None
     if seconds is not None:
-        report.tell(
-            "Cost",
-            f"time: about {_time(seconds)} a window, {_time(windows * seconds)} in all on {machine.name}, after loading",
-        )
+        whole = _time(windows * seconds)
+        report.tell("Cost", f"time: about {_time(seconds)} a window, {whole} in all on {machine.name}, after loading")
 
 
 def _tell_ram(weights: Weights, machine: Machine, report: Report) -> None:
-    needed = sum(weight.bytes for weight in weights.files)
+    needed = sum({weight.name: weight.bytes for weight in weights.files}.values())  # one file can be two things
     if not needed:
         return
-    report.tell("Cost", f"RAM: {_size(needed)} of model files, {_size(machine.ram)} in this machine")
+    report.tell("Cost", f"RAM: {size_text(needed)} of model files, {size_text(machine.ram)} in this machine")
     room = machine.ram + (machine.memory or 0)
     if needed > room:
-        report.problem(
-            f"RAM: the model files are {_size(needed)}, this machine has {_size(room)} of memory in all.",
+        report.warn(
+            f"RAM: the model files are {size_text(needed)}, this machine has {size_text(room)} of memory in all: they will be "
+            "read from the disk again and again.",
             "Choose fp8 or GGUF files; the README's table of model files names them.",
         )
 
@@ -125,21 +124,17 @@ def _tell_memory(model: Model, window: Window, machine: Machine, report: Report)
     streamed = streamed_bytes(model, window, machine.memory)
     report.tell(
         "Cost",
-        f"GPU memory: peak about {_size(peak)} of {_size(machine.memory)}: {_size(model.bytes)} of weights, "
-        f"{_size(activation_bytes(model, window))} to work in",
+        f"GPU memory: peak about {size_text(peak)} of {size_text(machine.memory)}: {size_text(model.bytes)} of weights, "
+        f"{size_text(activation_bytes(model, window))} to work in",
     )
     if streamed:
-        report.tell("Cost", f"{_size(streamed)} of the weights stay in RAM and are sent at every model call")
+        report.tell("Cost", f"{size_text(streamed)} of the weights stay in RAM and are sent at every model call")
     if least > machine.memory:
         report.problem(
             f"GPU memory: a window of {window.frames} frames at {window.width}x{window.height} needs at least "
-            f"{_size(least)}, the card has {_size(machine.memory)}.",
+            f"{size_text(least)}, the card has {size_text(machine.memory)}.",
             "Use fewer frames per window, such as 49 or 33, a smaller picture, or smaller model files.",
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _time(seconds: float) -> str:

@@ -18,6 +18,7 @@ import torch
 from comfy.ldm.wan.model import WanModel
 
 from ..errors import InputError
+from ..gguf_file import is_gguf
 from ..model.adapter import AdapterShape, InfiniteTalkAdapter
 from ..model.keys import known_to_comfyui
 from ..model.layouts import (
@@ -31,7 +32,8 @@ from ..model.layouts import (
     read_base,
 )
 from ..model.quantised import FORMATS, comfyui_reads, first_bad, has_marks, is_finite, is_scale, one_marking
-from ..tensor_file import Header, is_part, read_header, read_some
+from ..safetensors_header import Header
+from ..tensor_file import is_part, read_header, read_some
 from .model_files import find_adapter, find_base, read_tensors
 
 INSIDE = "(inside the model)"  # a choice in place of an adapter's file
@@ -131,7 +133,7 @@ def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dyna
 
 def _base_header(path: str, name: str) -> Header:
     header = read_header(path, "model")
-    if header.gguf:
+    if is_gguf(path):
         raise InputError(
             f"model: {name} is a GGUF file, which this node does not load.",
             "Load it with Unet Loader (GGUF) of ComfyUI-GGUF and connect Apply InfiniteTalk Adapter.",

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from ..errors import InputError
-from ..gguf_file import gguf_tensors
-from ..tensor_file import Header, first_parts, model_parts, read_header
+from ..gguf_file import gguf_tensors, is_gguf
+from ..safetensors_header import Header
+from ..tensor_file import first_parts, model_parts, read_header
 
 GGUF_FOLDER = "infinitetalk_gguf"  # a name of ours for the same folders, as the host lists no .gguf in its own
 ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk", GGUF_FOLDER)
@@ -82,7 +83,7 @@ def read_tensors(path: str, header: Header, wide: torch.dtype) -> tuple[dict[str
 
     wide: the precision that the model computes in; what GGUF stored in 4 to 8 bits is not made 32.
     """
-    if header.gguf:
+    if is_gguf(path):
         return gguf_tensors(path, torch.bfloat16 if wide == torch.float32 else wide), {}
     tensors: dict[str, torch.Tensor] = {}
     for part in model_parts(path, "file"):

@@ -11,6 +11,7 @@ from typing import Any
 
 import folder_paths
 
+from ..check.cost import Machine
 from ..check.graph import Graph
 from ..check.report import Report
 from ..check.settings import SAMPLERS
@@ -20,29 +21,28 @@ from .headers import open_weight
 from .machine import this_machine
 
 
-def look_over(prompt: Any, node: str | None = None) -> Report:
-    """All that can be told of a prompt (the host's DynamicPrompt). node: the sampler that asks; else all are looked at."""
-    return _look(prompt, node, probe=True)
+def look_over(prompt: Any, node: str | None = None, machine: Machine | None = None) -> Report:
+    """All that can be told of a prompt (the host's DynamicPrompt).
 
-
-def check_before_loading(prompt: Any, node: str) -> None:
-    """What a sampler does before its inputs are made: InputError for what cannot work, the rest into the log."""
-    report = _look(prompt, node, probe=False)
-    report.refuse()
-    for finding in report.findings:
-        logging.warning("InfiniteTalk: %s", finding)
-
-
-def _look(prompt: Any, node: str | None, probe: bool) -> Report:
+    node: the sampler that asks, else all of them are looked at. machine: this one, its speed measured, if None.
+    """
     graph = Graph({name: prompt.get_node(name) for name in sorted(prompt.all_node_ids())})
     report = Report()
     samplers = [node] if graph.kind(node) in SAMPLERS else graph.all_of(*SAMPLERS)
     if not samplers:
         report.warn("workflow: it has no InfiniteTalk Sampler.", "Add one, or start from one of the templates.")
-    machine = this_machine(probe)
+    machine = machine or this_machine()
     for sampler in samplers:
         check_sampler(graph, sampler, locate_input, open_weight, machine, report)
     return report
+
+
+def check_before_loading(prompt: Any, node: str) -> None:
+    """What a sampler does before its inputs are made: InputError for what cannot work, the rest into the log."""
+    report = look_over(prompt, node, this_machine(probe=False))
+    report.refuse()
+    for finding in report.findings:
+        logging.warning("InfiniteTalk: %s", finding)
 
 
 def locate_input(name: str) -> Path:
