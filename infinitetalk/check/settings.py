@@ -5,7 +5,6 @@ What other nodes than ours and ComfyUI's BasicScheduler decide is unknown: None.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +19,17 @@ SAMPLERS = ("InfiniteTalkSampler", "InfiniteTalkWindow")
 
 @dataclass(frozen=True)
 class Sampling:
-    """window: its lengths; steps: that are run in a window; guidance: its scales; preset: the one that gives them."""
+    """window: its lengths; steps: that are run in a window; guidance: its scales; preset: the one that gives them;
+    mode: as the sampler's; begun: the speech goes on after a video; cut: the source's scenes are known when it runs.
+    """
 
     window: WindowConfig | None
     steps: int | None
     guidance: GuidanceConfig | None
     preset: Preset | None
     mode: str = "streaming"
+    begun: bool = False
+    cut: bool = False
 
     @property
     def calls(self) -> int | None:
@@ -46,7 +49,9 @@ def read_sampling(graph: Graph, sampler: str, report: Report) -> Sampling:
     if steps is not None and strength is not None:
         steps = max(1, round(steps * strength))
     guidance = _guidance(graph, graph.link(sampler, "guidance"), preset, report)
-    return Sampling(window, steps, guidance, preset, _widget(graph, sampler, "mode", "streaming") or "streaming")
+    mode = _widget(graph, sampler, "mode", "streaming") or "streaming"
+    begun, cut = (graph.link(sampler, name) is not None for name in ("start", "scenes"))
+    return Sampling(window, steps, guidance, preset, mode, begun, cut)
 
 
 def _widget(graph: Graph, node: str, name: str, default: Any) -> Any:
@@ -92,5 +97,4 @@ def _guidance(graph: Graph, node: str | None, preset: Preset | None, report: Rep
         )
         return GuidanceConfig(text, audio, *map(float, part))
 
-    attempt: Callable[[Callable], GuidanceConfig | None] = report.attempt
-    return attempt(made)
+    return report.attempt(made)

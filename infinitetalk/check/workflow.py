@@ -61,13 +61,13 @@ def _tell_plan(sampling: Sampling, scene: Scene, report: Report) -> int | None:
     """The number of windows, None while it is not known."""
     if sampling.window is None or scene.frames is None:
         return None
-    windows = plan(scene.frames, sampling.window, sampling.mode)
+    windows = plan(scene.frames, sampling.window, sampling.mode, begun=sampling.begun)
     frames = video_frames(windows)
-    window = sampling.window
+    window, least = sampling.window, "at least " if sampling.cut else ""
     report.tell(
         "Plan",
-        f"{len(windows)} {'window' if len(windows) == 1 else 'windows'} of {window.frames} frames, {window.motion} of "
-        f"them from the one before: {frames} frames, {frames / FPS:.2f} s of video",
+        f"{least}{len(windows)} {'window' if len(windows) == 1 else 'windows'} of {window.frames} frames, "
+        f"{window.motion} of them from the one before: {frames} frames, {frames / FPS:.2f} s of video",
     )
     if sampling.calls is not None:
         branches = len(sampling.guidance.branches(sampling.steps))
@@ -113,8 +113,8 @@ def _tell_ram(weights: Weights, machine: Machine, report: Report) -> None:
     room = machine.ram + (machine.memory or 0)
     if needed > room:
         report.warn(
-            f"RAM: the model files are {size_text(needed)}, this machine has {size_text(room)} of memory in all: they will be "
-            "read from the disk again and again.",
+            f"RAM: the model files are {size_text(needed)}, this machine has {size_text(room)} of memory in all: they "
+            "will be read from the disk again and again.",
             "Choose fp8 or GGUF files; the README's table of model files names them.",
         )
 
@@ -124,8 +124,8 @@ def _tell_memory(model: Model, window: Window, machine: Machine, report: Report)
     streamed = streamed_bytes(model, window, machine.memory)
     report.tell(
         "Cost",
-        f"GPU memory: peak about {size_text(peak)} of {size_text(machine.memory)}: {size_text(model.bytes)} of weights, "
-        f"{size_text(activation_bytes(model, window))} to work in",
+        f"GPU memory: peak about {size_text(peak)} of {size_text(machine.memory)}: {size_text(model.bytes)} of "
+        f"weights, {size_text(activation_bytes(model, window))} to work in",
     )
     if streamed:
         report.tell("Cost", f"{size_text(streamed)} of the weights stay in RAM and are sent at every model call")
