@@ -32,8 +32,9 @@ from ..model.layouts import (
     read_base,
 )
 from ..model.quantised import FORMATS, comfyui_reads, first_bad, has_marks, is_finite, is_scale, one_marking
+from ..parts import is_part
 from ..safetensors_header import Header
-from ..tensor_file import is_part, read_header, read_some
+from ..tensor_file import read_header, read_some
 from .model_files import find_adapter, find_base, read_tensors
 
 INSIDE = "(inside the model)"  # a choice in place of an adapter's file
@@ -142,8 +143,9 @@ def _base_header(path: str, name: str) -> Header:
 
 
 def _one_marking(tensors: dict, metadata: dict, wide: torch.dtype | None, label: str) -> tuple[dict, bool]:
-    try:
-        return one_marking(tensors, metadata, wide, comfy.model_management.get_torch_device())
+    device = comfy.model_management.get_torch_device()
+    try:  # on a GPU quantising anew takes seconds; not every other device knows fp8
+        return one_marking(tensors, metadata, wide, device if device.type == "cuda" else "cpu")
     except ValueError as error:
         raise InputError(f"{label}: {error}.", "Fetch it again, or choose one in fp16, scaled fp8 or GGUF.") from error
 

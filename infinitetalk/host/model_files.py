@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from ..errors import InputError
 from ..gguf_file import gguf_tensors, is_gguf
+from ..parts import first_parts, model_parts
 from ..safetensors_header import Header
-from ..tensor_file import first_parts, model_parts, read_header
+from ..tensor_file import read_header
 
 GGUF_FOLDER = "infinitetalk_gguf"  # a name of ours for the same folders, as the host lists no .gguf in its own
 ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk", GGUF_FOLDER)

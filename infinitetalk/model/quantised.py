@@ -166,7 +166,7 @@ def rows_in_int8(
         part = slice(start, start + _CHUNK)
         rows = data[part].to(device).float()
         step = rows.abs().amax(dim=1, keepdim=True) / 127
-        whole[part] = (rows / step.clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.int8)
+        whole[part] = rows.div_(step.clamp(min=torch.finfo(torch.float32).tiny)).round_().to(torch.int8)
         scales[part] = step.cpu() * scale[part]
     return whole, scales
 

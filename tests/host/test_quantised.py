@@ -73,7 +73,7 @@ FILES = {
     "fp8, ComfyUI's": (lambda plain: fp8(plain, "comfy"), torch.float8_e4m3fn, 0.04),
     "fp8, in the header": (lambda plain: fp8(plain, "header"), torch.float8_e4m3fn, 0.04),
     "quanto int8": (lambda plain: quanto(plain, torch.int8), torch.int8, 0.015),
-    "quanto fp8": (lambda plain: quanto(plain, torch.float8_e4m3fn), torch.float32, 0.04),
+    "quanto fp8": (lambda plain: quanto(plain, torch.float8_e4m3fn), torch.int8, 0.04),
 }
 
 
