@@ -6,6 +6,7 @@ package knows every kind. Knows keys, shapes and numbers; no host, no adapter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,11 +33,16 @@ def gguf_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str,
     return shapes, {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
 
 
-def gguf_tensors(path: str | Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Key -> tensor in `dtype`, dequantised one after the other, so that only one is in float32 at a time."""
+def gguf_tensors(
+    path: str | Path, dtype: torch.dtype, wanted: Callable[[str], bool] = lambda key: True
+) -> dict[str, torch.Tensor]:
+    """Key -> tensor in `dtype`, dequantised one after the other, so that only one is in float32 at a time.
+
+    wanted: of a key; the rest of the file is left on the disk.
+    """
     dequantize = _package().quants.dequantize
     found, reader = {}, _reader(path)
-    for tensor in reader.tensors:
+    for tensor in filter(lambda tensor: wanted(tensor.name), reader.tensors):
         values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
         found[tensor.name] = values.to(dtype).reshape(_shape(tensor, reader))
     return found

@@ -18,7 +18,7 @@ import torch
 from comfy.ldm.wan.model import WanModel
 
 from ..errors import InputError
-from ..gguf_file import is_gguf
+from ..gguf_file import gguf_tensors, is_gguf
 from ..model.adapter import AdapterShape, InfiniteTalkAdapter
 from ..model.keys import known_to_comfyui
 from ..model.layouts import (
@@ -28,6 +28,7 @@ from ..model.layouts import (
     check_base,
     check_fit,
     holds_adapter,
+    in_adapter,
     read_adapter,
     read_base,
 )
@@ -76,11 +77,10 @@ def load_base_file(path: str, disable_dynamic: bool = False):
     _check_base_numbers(path, name)
     if as_it_is and path.endswith(".safetensors"):
         return comfy.sd.load_diffusion_model(path, disable_dynamic=disable_dynamic)
-    tensors, metadata = read_tensors(path, header, torch.bfloat16)
-    tensors = base_part(tensors)
+    tensors = base_part(read_tensors(path))
     if has_marks(header.shapes):
-        tensors, _ = _one_marking(tensors, metadata, None, f"model: {name}")
-    kept = {key: value for key, value in metadata.items() if key == "config"}  # all that the host looks for
+        tensors, _ = _one_marking(tensors, header.metadata, None, f"model: {name}")
+    kept = {key: value for key, value in header.metadata.items() if key == "config"}  # all that the host looks for
     model = comfy.sd.load_diffusion_model_state_dict(tensors, metadata=kept, disable_dynamic=disable_dynamic)
     if model is None:
         raise InputError(f"model: ComfyUI does not know {name}.", "Choose Wan2.1 I2V 14B.")
@@ -108,8 +108,12 @@ def load_adapter(name: str, model, model_name: str | None = None):
 def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dynamic: bool = False):
     """As `load_adapter`; wide: the precision that float32 weights are kept in."""
     name = os.path.basename(path)
-    tensors, metadata = read_tensors(path, read_header(path, "adapter"), wide)
-    tensors = adapter_part(tensors)
+    metadata = read_header(path, "adapter").metadata
+    if is_gguf(path):
+        narrow = torch.bfloat16 if wide == torch.float32 else wide  # what was 4 to 8 bits is not made 32
+        tensors = adapter_part(gguf_tensors(path, narrow, in_adapter))
+    else:
+        tensors = adapter_part(read_tensors(path))
     bad = first_bad(tensors)
     if bad:
         raise InputError(f"adapter: {name}: {bad} holds values that are no numbers (NaN or infinite).", _AGAIN)

@@ -13,9 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..errors import InputError
-from ..gguf_file import gguf_tensors, is_gguf
 from ..parts import first_parts, model_parts
-from ..safetensors_header import Header
 from ..tensor_file import read_header
 
 GGUF_FOLDER = "infinitetalk_gguf"  # a name of ours for the same folders, as the host lists no .gguf in its own
@@ -79,19 +77,14 @@ def read_shapes(path: str, label: str) -> dict[str, tuple[int, ...]]:
     return read_header(path, label).shapes
 
 
-def read_tensors(path: str, header: Header, wide: torch.dtype) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """(key -> tensor, metadata) of all parts; safetensors as they lie in the mapped file, GGUF dequantised.
-
-    wide: the precision that the model computes in; what GGUF stored in 4 to 8 bits is not made 32.
-    """
-    if is_gguf(path):
-        return gguf_tensors(path, torch.bfloat16 if wide == torch.float32 else wide), {}
+def read_tensors(path: str) -> dict[str, torch.Tensor]:
+    """Key -> tensor of a safetensors file, or of all parts of a model, as they lie in the mapped file."""
     tensors: dict[str, torch.Tensor] = {}
     for part in model_parts(path, "file"):
         # The host's reader lets it page weights from the file; it goes by the name, and would unpickle another one.
         load = _by_host if part.endswith(".safetensors") else load_file
         tensors.update(load(part))
-    return tensors, header.metadata
+    return tensors
 
 
 def _by_host(path: str) -> dict[str, torch.Tensor]:

@@ -56,9 +56,14 @@ def base_part(content: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in named.items() if not _ADAPTER_KEY.match(key)}
 
 
+def in_adapter(key: str) -> bool:
+    """Whether a file's key is of an adapter's tensor."""
+    return _ADAPTER_KEY.match(plain_key(key)) is not None
+
+
 def holds_adapter(content: Mapping[str, object]) -> bool:
     """Whether a file has any tensor of an adapter."""
-    return any(_ADAPTER_KEY.match(plain_key(key)) for key in content)
+    return any(map(in_adapter, content))
 
 
 def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
