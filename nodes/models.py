@@ -43,7 +43,7 @@ class InfiniteTalkLoadModel(io.ComfyNode):
                     "models/diffusion_models or models/infinitetalk, sub-folders included. "
                     f"{INSIDE} is for a merged model.",
                 ),
-                _trained_for(),
+                *_trained_for(),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Model.Output(display_name="model", tooltip="The model with the adapter attached.")],
@@ -90,7 +90,7 @@ class InfiniteTalkApplyAdapter(io.ComfyNode):
                     optional=True,
                     tooltip=f"An adapter from Load Model Patch; used when adapter is {FROM_SOCKET}.",
                 ),
-                _trained_for(),
+                *_trained_for(),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Model.Output(display_name="model", tooltip="The model with the adapter attached.")],
@@ -123,12 +123,14 @@ def _fingerprint(name: str | None, *folders: str):
     return fingerprint(find_file(name, folders, "file")) if name not in (None, FROM_SOCKET, INSIDE) else None
 
 
-def _trained_for() -> io.Combo.Input:
-    return io.Combo.Input(
-        "trained_for",
-        options=list(TRAINED_FOR),
-        default=BY_NAME,
-        optional=True,
-        tooltip="Voices that the adapter was trained with. single and multi files have the same tensors, so only the "
-        "name or you can tell; shown below the node, and the sampler warns of several voices with a single adapter.",
-    )
+def _trained_for() -> list:
+    return [
+        io.Combo.Input(
+            "trained_for",
+            options=list(TRAINED_FOR),
+            default=BY_NAME,
+            optional=True,
+            tooltip="Voices that the adapter was trained with: single and multi files have the same tensors, so only "
+            "the name or you can tell. Shown below the node; the sampler warns of several voices with a single one.",
+        )
+    ]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from .progress import say
 
 KEY = "infinitetalk_adapter"
-BY_NAME, SINGLE, MULTI = "from the name", "single", "multi"
+BY_NAME = "from the name"
+SINGLE, MULTI = "single", "multi"
 TRAINED_FOR = (BY_NAME, SINGLE, MULTI)
 _NAMED = {SINGLE: re.compile(r"single"), MULTI: re.compile(r"multi(?!talk)")}
 _VOICES = {SINGLE: "one voice", MULTI: "several voices", "": "an unknown number of voices"}
