@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def read_header(path: str | Path) -> Header:
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > MAX_HEADER or 8 + length > size:
-            raise NotSafetensors(_what_is(start + file.read(56)))
+            raise NotSafetensors(what_is(start + file.read(56)))
         try:
             found = json.loads(file.read(length))
             entries = {key: value for key, value in found.items() if key != "__metadata__"}
@@ -49,14 +50,21 @@ def read_header(path: str | Path) -> Header:
     return Header(shapes, dtypes, found.get("__metadata__") or {})
 
 
-def _what_is(start: bytes) -> str:
-    """What a file that begins so probably is."""
+def is_pickle(start: bytes) -> bool:
+    """Whether a file that begins so is one of PyTorch's, which may run code when it is unpickled."""
+    return start.startswith(b"PK\x03\x04") or re.match(rb"\x80[\x02-\x05]", start) is not None
+
+
+def what_is(start: bytes) -> str:
+    """What a file that begins so and is no safetensors file probably is; 64 bytes are enough."""
     if not start:
         return "it is empty"
     if start.startswith(POINTER):
         return "it is a Git LFS pointer, not the file itself"
     if start.lstrip()[:1] == b"<":
         return "it is a web page"
-    if start[:2] in (b"PK", b"\x80\x02"):
-        return "it is a pickled file under another name"
+    if is_pickle(start):
+        return "it is a pickled file under another name, which could run code"
+    if start.lstrip()[:1] in (b"{", b"["):
+        return "it is text (JSON)"
     return "it begins as no safetensors file does"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension
 
-from ..infinitetalk.host.loading import register_folders
+from ..infinitetalk.host.model_files import register_folders
 from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder, InfiniteTalkLoadSpeech
 from .cache import InfiniteTalkStepCache
 from .check import InfiniteTalkCheck

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import torch
 
 from ..check.weights import Opened
 from ..errors import InputError
+from ..tensor_file import model_bytes
 from ..wav2vec import PICKLED, weights_file
 from .audio_encoder import find_encoder
-from .loading import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, read_shapes
+from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, read_shapes
 
 FOLDERS = {
     "model": (MODEL_FOLDER, "unet_gguf"),
@@ -33,7 +33,7 @@ def open_weight(role: str, name: str, label: str) -> Opened:
         known = tuple(folder for folder in FOLDERS[role] if folder in folder_paths.folder_names_and_paths)
         path = Path(find_file(name, known, label))
     shapes = _pickled_shapes(path, label) if path.suffix in PICKLED else read_shapes(str(path), label)
-    return Opened(path, os.path.getsize(path), shapes)
+    return Opened(path, model_bytes(path, label), shapes)
 
 
 def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:

@@ -13,12 +13,13 @@ from typing import TypeVar
 
 from ..errors import InputError
 from .adapter import AdapterShape, adapter_shape
-from .kinds import ADAPTER, MODEL, WANTED, Shapes, identify, plain_key
+from .keys import WITHIN, plain_key
+from .kinds import ADAPTER, FIVE_B, MODEL, NO_CLIP, OTHER_WAN, T2V, VACE, WANTED, Shapes, identify
 from .quantised import plain_shapes
 
 _ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.\d+\.(norm_x|audio_cross_attn)\.")
 _OF_ALL = ("scaled_fp8",)  # a mark of the file, not of a weight
-_OTHER_PARTS = ("ref_conv.", "face_adapter.", "pose_patch_embedding", "control_adapter.", "motion_encoder.")
+_WORKS_ON = "InfiniteTalk works on Wan2.1 image-to-video"
 Value = TypeVar("Value")
 
 
@@ -34,7 +35,7 @@ class BaseShape:
     in_dim: int
     out_dim: int
     clip: bool
-    vace: bool
+    vace: bool = False
     other: bool = False
 
 
@@ -48,9 +49,21 @@ def adapter_part(content: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def base_part(content: Mapping[str, Value]) -> dict[str, Value]:
-    """What `adapter_part` leaves, under ComfyUI's names of a diffusion model."""
-    named = {plain_key(key): value for key, value in content.items()}
+    """What `adapter_part` leaves, under ComfyUI's names of a diffusion model; of a checkpoint with VAE and text encoder
+    the diffusion model alone."""
+    whole = any(key.startswith(WITHIN) for key in content)
+    named = {plain_key(key): value for key, value in content.items() if key.startswith(WITHIN) or not whole}
     return {key: value for key, value in named.items() if not _ADAPTER_KEY.match(key)}
+
+
+def in_adapter(key: str) -> bool:
+    """Whether a file's key is of an adapter's tensor."""
+    return _ADAPTER_KEY.match(plain_key(key)) is not None
+
+
+def holds_adapter(content: Mapping[str, object]) -> bool:
+    """Whether a file has any tensor of an adapter."""
+    return any(map(in_adapter, content))
 
 
 def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
@@ -88,6 +101,8 @@ def read_base(shapes: Shapes, name: str) -> BaseShape:
     patch = shapes.get("patch_embedding.weight")
     if patch is None or "blocks.0.self_attn.q.bias" not in shapes:
         raise InputError(f"{name}: this file is {kind.name}, not a Wan diffusion model.", WANTED[MODEL])
+    if kind.role != MODEL and kind.name != OTHER_WAN:
+        raise InputError(f"{name}: this is {kind.name}; {_WORKS_ON}.", WANTED[MODEL])
     blocks = {key.split(".")[1] for key in shapes if key.startswith("blocks.")}
     head = shapes.get("head.head.bias", (64,))[0]
     base = BaseShape(
@@ -96,12 +111,8 @@ def read_base(shapes: Shapes, name: str) -> BaseShape:
         in_dim=patch[1],
         out_dim=head // 4,
         clip="img_emb.proj.1.bias" in shapes,
-        vace=any(key.startswith(("vace_blocks.", "vace_patch_embedding")) for key in shapes),
-        other=any(part in key for key in shapes for part in _OTHER_PARTS),
     )
     check_base(base, name)
-    if kind.role != MODEL:
-        raise InputError(f"{name}: this is {kind.name}; InfiniteTalk works on Wan2.1 image-to-video.", WANTED[MODEL])
     return base
 
 
@@ -109,19 +120,19 @@ def check_base(base: BaseShape, name: str) -> None:
     """Refuse a Wan model that is not image-to-video with a CLIP branch."""
     what = None
     if base.vace:
-        what = "a VACE model"
+        what = VACE
     elif base.out_dim == 48:
-        what = "the Wan2.2 5B model"
+        what = FIVE_B
     elif base.in_dim == 16:
-        what = "a text-to-video model"
+        what = T2V
     elif base.in_dim != 36:
         what = f"a Wan model with {base.in_dim} input channels instead of 36"
     elif base.other:
         what = "a Wan model with parts of its own (Fun, Animate, camera control or the like)"
     elif not base.clip:
-        what = "a Wan model without the CLIP image branch (Wan2.2 I2V)"
+        what = NO_CLIP
     if what:
-        raise InputError(f"{name}: this is {what}; InfiniteTalk works on Wan2.1 image-to-video.", WANTED[MODEL])
+        raise InputError(f"{name}: this is {what}; {_WORKS_ON}.", WANTED[MODEL])
 
 
 def check_fit(adapter: AdapterShape, base: BaseShape, name: str) -> None:

@@ -42,7 +42,7 @@ def look(tmp_path, monkeypatch):
     import folder_paths
     from comfy_execution.graph import DynamicPrompt
 
-    from infinitetalk.host.loading import register_folders
+    from infinitetalk.host.model_files import register_folders
     from infinitetalk.host.preflight import look_over
 
     models = tmp_path / "models"
