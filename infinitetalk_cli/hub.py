@@ -1,4 +1,4 @@
-"""Files of a Hugging Face hub or of a mirror of it: what it says about one, and its bytes, resumed where they broke off.
+"""Files of a Hugging Face hub or a mirror of it: what it says about one, and its bytes, resumed where they broke off.
 
 huggingface_hub knows the addresses, HF_ENDPOINT, redirects and the progress bar, and continues a cut connection. The
 part file is ours: it lies beside the target, belongs to one version of the file, and outlives the process, which
@@ -48,7 +48,9 @@ def look(repository: str, path: str, revision: str) -> Remote:
     """Ask the hub about a file, without fetching it. InputError when it has none, or cannot be asked."""
     endpoint = constants.ENDPOINT
     if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname:
-        raise InputError(f"HF_ENDPOINT: {endpoint!r} is no address.", f"Give one such as {constants._HF_DEFAULT_ENDPOINT}.")
+        raise InputError(
+            f"HF_ENDPOINT: {endpoint!r} is no address.", f"Give one such as {constants._HF_DEFAULT_ENDPOINT}."
+        )
     what = f"{repository}: {path} (revision {revision})"
     try:
         seen = get_hf_file_metadata(hf_hub_url(repository, path, revision=revision), token=False)
@@ -56,7 +58,8 @@ def look(repository: str, path: str, revision: str) -> Remote:
         raise _refusal(error, what) from error
     if not seen.etag or seen.size is None:
         raise InputError(
-            f"{what}: {endpoint} tells neither its version nor its size, so it is no hub.", f"Look at HF_ENDPOINT. {MIRROR}"
+            f"{what}: {endpoint} does not tell its version and size, as a hub does.",
+            "Set HF_ENDPOINT to a hub's address, or leave it out.",
         )
     return Remote(hf_hub_url(repository, path, revision=seen.commit_hash or revision), seen.size, seen.etag)
 
@@ -101,8 +104,8 @@ def fetch(remote: Remote, part: Path, label: str) -> None:
                     ) from error
                 if arrived(part) <= before:
                     raise InputError(
-                        f"{label}: {arrived(part):,} of {remote.size:,} bytes arrived, then {constants.ENDPOINT} gave no "
-                        f"more ({_reason(error)}).",
+                        f"{label}: {before:,} of {remote.size:,} bytes arrived, {constants.ENDPOINT} gives no more "
+                        f"({_reason(error)}).",
                         AGAIN,
                     ) from error
 

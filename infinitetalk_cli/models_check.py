@@ -11,8 +11,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from infinitetalk.errors import InputError
-
 from . import hub
 from .models_table import ModelFile, size_text
 
@@ -49,8 +47,7 @@ def sha256_of(path: Path) -> str:
 
 
 def expected(file: ModelFile, target: Path) -> Expected:
-    """Size and checksum by the table, the record beside the file, or the hub. InputError when only that is left and
-    it cannot be asked."""
+    """Size and checksum by the table, the record beside the file, or the hub, which can fail (InputError)."""
     if file.sha256:
         return Expected(file.size, file.sha256, FROM_TABLE)
     record = record_path(target)
@@ -62,17 +59,17 @@ def expected(file: ModelFile, target: Path) -> Expected:
 
 
 def inspect(file: ModelFile, folder: Path) -> Finding:
-    """What there is of a file below the models folder; reads all of it. Raises OSError where it cannot be read."""
+    """What there is of a file below the models folder; reads all of it.
+
+    Raises OSError where it cannot be read, InputError where only the hub knows a checksum and cannot be asked.
+    """
     target = folder / file.place
     if not target.is_file():
         return Finding(MISSING, "")
     size = target.stat().st_size
     if file.size and size != file.size:
         return Finding(DAMAGED, f"has {size:,} bytes, by {FROM_TABLE} {file.size:,}")
-    try:
-        wanted = expected(file, target)
-    except InputError as error:
-        return Finding(UNKNOWN, f"there is no checksum to compare it with: {error.problem}")
+    wanted = expected(file, target)
     if wanted.size and size != wanted.size:
         return Finding(DAMAGED, f"has {size:,} bytes, by {wanted.source} {wanted.size:,}")
     if not wanted.sha256:
