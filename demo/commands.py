@@ -1,6 +1,7 @@
-"""The commands of dev.py that need a ComfyUI: host, run, runs, models and demo. They run inside the development environment.
+"""The commands of dev.py that need a ComfyUI: host, run, runs, models and demo.
 
-Each takes the ComfyUI folder and the parsed command line, and returns an exit code.
+They run inside the development environment. Each takes the ComfyUI folder and the parsed command line, and returns an
+exit code.
 """
 
 from __future__ import annotations

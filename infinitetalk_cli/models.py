@@ -69,7 +69,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     place.add_argument("names", nargs="+", metavar="PROFILE", help="of `models list`; also the name of a single file")
     place.add_argument("--to", type=Path, metavar="DIR", help="ComfyUI's models folder")
     place.add_argument("--comfyui", metavar="DIR", help="the ComfyUI whose models folder it is")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser, prog="models")
     listing = actions.add_parser("list", parents=[common], help="profiles, or the files of one", allow_abbrev=False)
     listing.add_argument("--profile", metavar="PROFILE")
     actions.add_parser("get", parents=[common, place], help="fetch what is missing", allow_abbrev=False)

@@ -86,10 +86,12 @@ def obtain(file: ModelFile, remote: hub.Remote, target: Path) -> None:
         with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with lock:
-                obtain_alone(file, remote, target)
+                try:
+                    obtain_alone(file, remote, target)
+                finally:
+                    discard(Path(lock.lock_file))
     except Timeout as error:
         raise InputError(f"{file.place}: another process is fetching it.", "Wait for its end, or end it.") from error
-    discard(Path(lock.lock_file))
 
 
 def obtain_alone(file: ModelFile, remote: hub.Remote, target: Path) -> None:
