@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dev
@@ -67,6 +68,19 @@ class Place:
         process = self.start(action, *more, **options)
         out, error = process.communicate(timeout=100)
         return process.returncode, out, error
+
+    def start_and_stall(self) -> tuple[subprocess.Popen, Path]:
+        """get, halted in the middle of the large file with a part of it on the disk; the process and the part."""
+        self.hub.stalled[LARGE] = 15 * BLOCK
+        process = self.start("get")
+        assert self.hub.reached.wait(60)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for part in self.models.rglob("*.part"):
+                if part.stat().st_size:
+                    return process, part
+            time.sleep(0.02)
+        raise AssertionError("nothing was written")
 
     def path(self, name: str) -> Path:
         return self.models / FOLDERS[name] / Path(name).name

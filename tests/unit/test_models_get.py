@@ -75,14 +75,11 @@ def test_a_cut_connection_is_taken_up_where_it_broke(place, hub):
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no such signals")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_a_process_that_ended_is_taken_up_by_the_next(place, hub, name):
-    hub.stalled[LARGE] = 15 * BLOCK
-    process = place.start("get")
-    assert hub.reached.wait(60)
+    process, part = place.start_and_stall()
     process.send_signal(getattr(signal, name))
     _, error = process.communicate(timeout=60)
     assert process.returncode == (-9 if name == "SIGKILL" else 130), error
     assert "Traceback" not in error
-    (part,) = place.models.rglob("*.part")
     kept = part.stat().st_size
     assert 0 < kept <= 15 * BLOCK and not place.path(LARGE).exists()
 
@@ -93,9 +90,7 @@ def test_a_process_that_ended_is_taken_up_by_the_next(place, hub, name):
 
 
 def test_the_part_of_another_version_is_not_taken_up(place, hub):
-    hub.stalled[LARGE] = 15 * BLOCK
-    process = place.start("get")
-    assert hub.reached.wait(60)
+    process, _ = place.start_and_stall()
     process.kill()
     process.communicate()
     hub.stalled.clear()
@@ -105,10 +100,8 @@ def test_the_part_of_another_version_is_not_taken_up(place, hub):
     assert hub.fetched(LARGE) == [None, None]
 
 
-def test_two_processes_do_not_fetch_one_file(place, hub):
-    hub.stalled[LARGE] = 15 * BLOCK
-    process = place.start("get")
-    assert hub.reached.wait(60)
+def test_two_processes_do_not_fetch_one_file(place):
+    process, _ = place.start_and_stall()
     place.refused("diffusion_models/model.safetensors: another process is fetching it", "Wait for its end")
     process.kill()
     process.communicate()
@@ -155,14 +148,11 @@ def test_no_network_is_one_clear_error(place, hub):
 
 
 def test_a_hub_that_goes_away_leaves_the_part(place, hub):
-    hub.stalled[LARGE] = 15 * BLOCK
-    process = place.start("get")
-    assert hub.reached.wait(60)
+    process, part = place.start_and_stall()
     hub.__exit__()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in error
     assert f"of {len(FILES[LARGE]):,} bytes arrived" in error and "what has arrived is kept" in error, error
-    (part,) = place.models.rglob("*.part")
     assert part.stat().st_size > 0
 
 
