@@ -48,9 +48,7 @@ def look(repository: str, path: str, revision: str) -> Remote:
     """Ask the hub about a file, without fetching it. InputError when it has none, or cannot be asked."""
     endpoint = constants.ENDPOINT
     if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname:
-        raise InputError(
-            f"HF_ENDPOINT: {endpoint!r} is no address.", f"Give one such as {constants._HF_DEFAULT_ENDPOINT}."
-        )
+        raise InputError(f"HF_ENDPOINT: {endpoint!r} is no address.", "Give one such as https://huggingface.co.")
     what = f"{repository}: {path} (revision {revision})"
     try:
         seen = get_hf_file_metadata(hf_hub_url(repository, path, revision=revision), token=False)

@@ -156,6 +156,14 @@ def test_a_hub_that_goes_away_leaves_the_part(place, hub):
     assert part.stat().st_size > 0
 
 
+@pytest.mark.parametrize(("told", "text"), [(4000, "sent more than the 4,000 bytes"), (6000, "5,000 of 6,000 bytes")])
+def test_more_or_fewer_bytes_than_were_told_are_no_file(place, hub, told, text):
+    hub.told[SMALL] = told
+    code, _, error = place.run("get", "vae.safetensors")
+    assert code == 1 and text in error and "Traceback" not in error, error
+    assert not place.path(SMALL).exists()
+
+
 def test_a_disk_that_is_too_small_is_refused_with_both_numbers(place, hub):
     hub.told[LARGE] = 10**16
     free = shutil.disk_usage(place.models).free
