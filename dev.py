@@ -8,6 +8,7 @@
     python3 dev.py check WORKFLOW.json [--set NODE.input=value ...] [--server URL]
     python3 dev.py runs list|show|remove [RUN] [--output DIR] [--yes]
     python3 dev.py adapter IN OUT [--format fp8|bf16|fp16]
+    python3 dev.py models list|get|verify [PROFILE] [--to DIR]
     python3 dev.py bench [NAME [arguments]]
 
 Every command takes --comfyui DIR (or COMFYUI_PATH): an existing ComfyUI instead of the pinned one. Setup needs only
@@ -242,14 +243,14 @@ def bench_names() -> list[str]:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line; `rest` is what is passed on: to pytest, to a benchmark, or what stands after -- to the host."""
+    """The command line; `rest` is what is passed on: to pytest, models, a benchmark, or after -- to the host."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--comfyui", metavar="DIR", help="an existing ComfyUI to use instead of the pinned one")
     parser = argparse.ArgumentParser(prog="dev.py", usage=__doc__.split("\n\n")[1].strip())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="dev.py")
 
-    def add(name: str, about: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=about, description=about, parents=[common], allow_abbrev=False)
+    def add(name: str, about: str, **more) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about, parents=[common], allow_abbrev=False, **more)
 
     demo = add("demo", "Make a talking video with the small model.")
     demo.add_argument("--image", type=Path, metavar="F", help="a picture of a face")
@@ -291,6 +292,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     adapter.add_argument("target", type=Path, metavar="OUT.safetensors")
     adapter.add_argument("--format", choices=("fp8", "bf16", "fp16"), default="fp8", dest="form")
     adapter.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    add("models", "List, fetch or verify the model files for a card; its own --help says more.", add_help=False)
     bench = add("bench", "Run a benchmark, or list their names.")
     bench.add_argument("name", nargs="?", metavar="NAME")
 
@@ -299,7 +301,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         split = arguments.index("--")
         own, rest = arguments[:split], arguments[split + 1 :]
     known, others = parser.parse_known_args(own)
-    if others and known.command not in ("test", "bench"):
+    if others and known.command not in ("test", "models", "bench"):
         parser.error(f"{known.command}: unknown arguments: {' '.join(others)}")
     known.rest = [*others, *rest]
     return known
@@ -313,7 +315,7 @@ def main(arguments: list[str]) -> int:
         print("\n".join(bench_names()))
         return 1 if options.name else 0
     host = setup(options.comfyui or os.environ.get("COMFYUI_PATH"))
-    if options.command in ("demo", "run", "check", "host", "runs"):
+    if options.command in ("demo", "run", "check", "host", "runs", "models"):
         if Path(sys.prefix).resolve() != VENV.resolve():
             return call(ROOT / "dev.py", *arguments, cwd=Path.cwd(), COMFYUI_PATH=str(host))
         from demo import commands

@@ -1,6 +1,7 @@
-"""The commands of dev.py that need a ComfyUI: host, run, runs and demo. They run inside the development environment.
+"""The commands of dev.py that need a ComfyUI: host, run, runs, models and demo.
 
-Each takes the ComfyUI folder and the parsed command line, and returns an exit code.
+They run inside the development environment. Each takes the ComfyUI folder and the parsed command line, and returns an
+exit code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from infinitetalk.errors import InputError
 from infinitetalk.runs_text import act
+from infinitetalk_cli import models as model_files
 from infinitetalk_cli.client import Client, HostError, output_files
 from infinitetalk_cli.media import check_sound, picture_size
 from infinitetalk_cli.progress import ProgressLine
@@ -130,6 +132,11 @@ def runs(comfyui: Path, options: Namespace) -> int:
         print(f"dev.py runs: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def models(comfyui: Path, options: Namespace) -> int:
+    """The model files of the ComfyUI, or of the base folder where it is the pinned one."""
+    return model_files.main(options.rest, (BASE if comfyui == PINNED_HOST else comfyui) / "models")
 
 
 def fit_speech(source: Path, seconds: float, target: Path) -> Path:
