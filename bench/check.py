@@ -28,8 +28,8 @@ def main() -> int:
     import folder_paths
     from comfy_execution.graph import DynamicPrompt
 
-    from infinitetalk.host.loading import register_folders
     from infinitetalk.host.machine import this_machine
+    from infinitetalk.host.model_files import register_folders
     from infinitetalk.host.preflight import look_over
 
     report = Report("check")
