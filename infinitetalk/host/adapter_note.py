@@ -19,6 +19,8 @@ TRAINED_FOR = (BY_NAME, SINGLE, MULTI)
 _NAMED = {SINGLE: re.compile(r"single"), MULTI: re.compile(r"multi(?!talk)")}
 _VOICES = {SINGLE: "one voice", MULTI: "several voices", "": "an unknown number of voices"}
 
+_TWINS = {"multitalk": "MultiTalk", "skyreels": "SkyReels V3"}  # other models of the very same tensors
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,12 @@ class AdapterNote:
         source = "as chosen" if self.chosen else "by its name" if self.trained_for else "its name does not tell"
         return f"{self.file}: trained for {_VOICES[self.trained_for]} ({source})"
 
+    @property
+    def twin(self) -> str:
+        """The model of the very same tensors that this file is of by its name; "" for InfiniteTalk's."""
+        name = self.file.lower()
+        return next((twin for part, twin in _TWINS.items() if part in name and "infinite" not in name), "")
+
 
 def note_of(file: str, trained_for: str) -> AdapterNote:
     """Of an adapter's file, its folders included, and a choice of TRAINED_FOR."""
@@ -46,8 +54,9 @@ def note_of(file: str, trained_for: str) -> AdapterNote:
 def keep_note(model, note: AdapterNote, node_id: str | None, more: str = "") -> None:
     """Put the note on `model`, a clone of the caller's own, and tell it under the node and in the log."""
     model.set_attachments(KEY, note)
-    told = f"{note}. {more}".strip() if more else str(note)
-    log.info("InfiniteTalk adapter: %s", told)
+    twin = f"By its name it is of {note.twin}, which was trained for another sampling." if note.twin else ""
+    told = " ".join(part for part in (f"{note}.", twin, more) if part)
+    log.log(logging.WARNING if twin else logging.INFO, "InfiniteTalk adapter: %s", told)
     say(told, node_id)
 
 

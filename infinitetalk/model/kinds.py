@@ -145,6 +145,8 @@ _KNOWN: tuple[tuple[str, str, Callable[[Shapes], bool]], ...] = (
     ("a vision model of another kind (CLIP-L, SigLIP)", "", _VISION),
     ("the reference's CLIP in its own layout", "", _any("visual.transformer.", "textual.transformer.")),
     ("a UMT5-XXL text encoder", TEXT, _both(_T5, _side("shared.weight", 0, 256384))),
+    ("a UMT5-XXL text encoder", TEXT, _side("token_embd.weight", 0, 256384)),
+    ("a text encoder of another model", "", _any("token_embd.")),
     ("a T5-XXL text encoder of another vocabulary", "", _T5),
     ("the reference's UMT5-XXL in its own layout", "", _any("token_embedding.weight")),
     ("a diffusion model of another family", "", _any("double_blocks.", "joint_blocks.", "transformer_blocks.",

@@ -119,6 +119,7 @@ def one_marking(
     """
     layers = json.loads((metadata or {}).get(_HEADER, "{}")).get("layers", {})
     told = {plain_key(name): note for name, note in layers.items()}
+    exact = "scaled_fp8" in tensors and tensors["scaled_fp8"].numel() == 2  # the older mark for full precision
     found: dict[str, torch.Tensor] = {}
     quantised = False
     for key, value in tensors.items():
@@ -137,17 +138,17 @@ def one_marking(
             raise ValueError(f"{key} is quantised as {json.dumps(note)}, which is not known here")
         if scale.numel() not in (1, value.shape[0]):
             raise ValueError(f"{key} has {scale.numel()} scales for {value.shape[0]} rows, which is not known here")
-        found.update(_marked(name, value, scale.float(), device))
+        found.update(_marked(name, value, scale.float(), exact, device))
         quantised = True
     return found, quantised
 
 
-def _marked(name: str, value: torch.Tensor, scale: torch.Tensor, device) -> dict[str, torch.Tensor]:
+def _marked(name: str, value: torch.Tensor, scale: torch.Tensor, exact: bool, device) -> dict[str, torch.Tensor]:
     rows = scale.numel() > 1
     if rows and value.dtype != torch.int8:
         value, scale = rows_in_int8(value, scale.reshape(-1, 1), device)
     note: dict[str, object] = {"format": FORMATS[value.dtype]}
-    if value.dtype == torch.int8:
+    if exact or value.dtype == torch.int8:
         note["full_precision_matrix_mult"] = True  # weights only, as their makers do
     return {
         f"{name}.weight": value,

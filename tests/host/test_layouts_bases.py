@@ -67,6 +67,11 @@ def raw_fp8(tensors) -> tuple:
     return {key: value.to(E4M3) if is_matrix(key, value) else value.half() for key, value in tensors.items()}, {}
 
 
+def as_wan2gp(tensors) -> tuple:
+    """Wan2GP makes modules of the modulations."""
+    return {f"{key}.weight" if key.endswith("modulation") else key: value for key, value in tensors.items()}, {}
+
+
 BF16, I8 = torch.bfloat16, torch.int8
 # file as people have it -> how it is made of the float model, dtype of the loaded weights, error of the forward
 FILES = {
@@ -85,6 +90,7 @@ FILES = {
     "InfiniteTalk-4StepDistill of LightX2V, int8": (lambda t: rows(t, I8), I8, 0.015),
     "infinitetalk_single_int8": (lambda t: quanto(t, I8), I8, 0.015),
     "infinitetalk_single_int8, bf16 scales": (lambda t: quanto(t, I8, BF16), I8, 0.015),
+    "saved by Wan2GP": (as_wan2gp, torch.float32, 0),
     "infinitetalk_single_fp8": (lambda t: quanto(t, E4M3), I8, 0.04),
 }
 KJ, LIGHT, QUANTO = (

@@ -100,6 +100,19 @@ def test_the_name_is_a_hint_and_the_user_decides(file, choice, trained_for, chos
     assert (note.file, note.trained_for, note.chosen) == (file, trained_for, chosen)
 
 
+@pytest.mark.parametrize(
+    ("file", "twin"),
+    [("Wan2_1-MultiTalk_fp16.safetensors", "MultiTalk"), ("SkyReelsV3_A2V.safetensors", "SkyReels V3"), (SINGLE, ""),
+     ("MultiTalk/infinitetalk_multi.safetensors", "")],
+)  # fmt: skip
+def test_models_of_the_same_tensors_are_told_by_their_names(machine, caplog, file, twin):
+    from infinitetalk.host.adapter_note import BY_NAME, keep_note, note_of
+
+    caplog.set_level(logging.WARNING)
+    keep_note(machine.plain.clone(), note_of(file, BY_NAME), None)
+    assert [f"it is of {twin}" in line for line in told(caplog)] == [True] * bool(twin)
+
+
 def test_both_nodes_keep_the_note_and_it_survives_clones(nodes):
     from infinitetalk.host.adapter_note import KEY, voices_warning
 
