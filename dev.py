@@ -5,8 +5,10 @@
     python3 dev.py host [--port N] [-- host arguments]
     python3 dev.py parity DIR
     python3 dev.py run WORKFLOW.json [--set NODE.input=value ...] [--out DIR] [--server URL]
+    python3 dev.py check WORKFLOW.json [--set NODE.input=value ...] [--server URL]
     python3 dev.py runs list|show|remove [RUN] [--output DIR] [--yes]
     python3 dev.py adapter IN OUT [--format fp8|bf16|fp16]
+    python3 dev.py models list|get|verify [PROFILE] [--to DIR]
     python3 dev.py bench [NAME [arguments]]
 
 Every command takes --comfyui DIR (or COMFYUI_PATH): an existing ComfyUI instead of the pinned one. Setup needs only
@@ -241,14 +243,14 @@ def bench_names() -> list[str]:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line; `rest` is what is passed on: to pytest, to a benchmark, or what stands after -- to the host."""
+    """The command line; `rest` is what is passed on: to pytest, models, a benchmark, or after -- to the host."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--comfyui", metavar="DIR", help="an existing ComfyUI to use instead of the pinned one")
     parser = argparse.ArgumentParser(prog="dev.py", usage=__doc__.split("\n\n")[1].strip())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="dev.py")
 
-    def add(name: str, about: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=about, description=about, parents=[common], allow_abbrev=False)
+    def add(name: str, about: str, **more) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about, parents=[common], allow_abbrev=False, **more)
 
     demo = add("demo", "Make a talking video with the small model.")
     demo.add_argument("--image", type=Path, metavar="F", help="a picture of a face")
@@ -262,17 +264,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parity = add("parity", "Compare the library with recorded reference outputs.")
     parity.add_argument("folder", type=Path, metavar="DIR")
     run = add("run", "Queue a workflow in API format, wait, and copy its outputs.")
-    run.add_argument("workflow", type=Path, metavar="WORKFLOW.json")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NODE.input=value",
-        dest="changes",
-        help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file",
-    )
     run.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where outputs are copied (default: here)")
-    run.add_argument("--server", metavar="URL", help="a running ComfyUI to use instead of starting one")
+    check = add("check", "Look a workflow over before it runs: files, sizes, windows, memory, disk and time.")
+    for one in (run, check):
+        one.add_argument("workflow", type=Path, metavar="WORKFLOW.json")
+        one.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NODE.input=value",
+            dest="changes",
+            help="NODE: an id, class or title; value: JSON or text, or @FILE to upload that file",
+        )
+        one.add_argument("--server", metavar="URL", help="a running ComfyUI to use instead of starting one")
     runs = add("runs", "List, show or remove the runs that are kept in an output folder.")
     runs.add_argument("action", choices=("list", "show", "remove"))
     runs.add_argument("run", nargs="?", default="", metavar="RUN", help="its folder or name, or how one of them begins")
@@ -288,6 +292,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     adapter.add_argument("target", type=Path, metavar="OUT.safetensors")
     adapter.add_argument("--format", choices=("fp8", "bf16", "fp16"), default="fp8", dest="form")
     adapter.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    add("models", "List, fetch or verify the model files for a card; its own --help says more.", add_help=False)
     bench = add("bench", "Run a benchmark, or list their names.")
     bench.add_argument("name", nargs="?", metavar="NAME")
 
@@ -296,7 +301,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         split = arguments.index("--")
         own, rest = arguments[:split], arguments[split + 1 :]
     known, others = parser.parse_known_args(own)
-    if others and known.command not in ("test", "bench"):
+    if others and known.command not in ("test", "models", "bench"):
         parser.error(f"{known.command}: unknown arguments: {' '.join(others)}")
     known.rest = [*others, *rest]
     return known
@@ -310,7 +315,7 @@ def main(arguments: list[str]) -> int:
         print("\n".join(bench_names()))
         return 1 if options.name else 0
     host = setup(options.comfyui or os.environ.get("COMFYUI_PATH"))
-    if options.command in ("demo", "run", "host", "runs"):
+    if options.command in ("demo", "run", "check", "host", "runs", "models"):
         if Path(sys.prefix).resolve() != VENV.resolve():
             return call(ROOT / "dev.py", *arguments, cwd=Path.cwd(), COMFYUI_PATH=str(host))
         from demo import commands

@@ -1,6 +1,6 @@
 """A whole window at the published sizes on a card of 24, 16, 12 and 8 GB: does it finish, how fast, at what peak?
 
-python3 dev.py bench memory [--formats bf16 fp8 q4] [--caps 24 16 12 8] [--speakers 1 2] [--settings] [--tiny]
+python3 dev.py bench memory [--formats bf16 fp8 int8 q4] [--caps 24 16 12 8] [--speakers 1 2] [--settings] [--tiny]
 One window of 81 frames at 640x640 through the Sampler node's own code, weights random (`memory_files.py`), each cell in
 a process of its own (`memory_cell.py`). A cap is kept twice: this process holds the rest of the card, so that the
 driver, the host's estimates and dynamic VRAM all find no more than on a real card; and torch's own allocator gets it
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tests.inprocess import ROOT
 
+from .memory_files import FORMATS
 from .memory_table import line_of, read_rows, write_page
 
 GIB = 2**30
@@ -43,7 +44,7 @@ GOALS = {("fp8", 16): 1.3, ("fp8", 12): None, ("q4", 8): None}  # most of the un
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench memory", description=__doc__.splitlines()[0])
-    parser.add_argument("--formats", nargs="+", default=["bf16", "fp8", "q4"], choices=("bf16", "fp8", "q4"))
+    parser.add_argument("--formats", nargs="+", default=["bf16", "fp8", "q4"], choices=FORMATS)
     parser.add_argument("--caps", nargs="*", type=int, default=list(GB_CAPS), help="GB; no cap is always measured too")
     parser.add_argument("--speakers", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--modes", nargs="+", default=["dynamic"], choices=("dynamic", "static"), help="of the host")

@@ -65,7 +65,7 @@ def load(cell: dict):
     import comfy.utils
 
     from infinitetalk.host.attach import attach
-    from infinitetalk.host.loading import load_adapter_file
+    from infinitetalk.host.loading import load_adapter_file, load_base_file
 
     from .memory_files import ADAPTERS, BASES, VAE
 
@@ -73,7 +73,7 @@ def load(cell: dict):
     if form == "q4":
         model = gguf_pack(cell["gguf_pack"], folder).UnetLoaderGGUF().load_unet(BASES[form])[0]
     else:
-        model = comfy.sd.load_diffusion_model(str(folder / BASES[form]))
+        model = load_base_file(str(folder / BASES[form]))
     patch = load_adapter_file(str(folder / ADAPTERS[form]), model.model.get_dtype_inference())
     vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(folder / VAE)))
     return attach(model, patch), vae

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from demo import small_model
 
-FORMATS = ("bf16", "fp8", "q4")
-BASES = {"bf16": "base_bf16.safetensors", "fp8": "base_fp8_scaled.safetensors", "q4": "base_Q4_0.gguf"}
-ADAPTERS = {"bf16": "adapter_bf16.safetensors", "fp8": "adapter_fp8.safetensors", "q4": "adapter_fp8.safetensors"}
+FORMATS = ("bf16", "fp8", "int8", "q4")
+BASES = {"bf16": "base_bf16.safetensors", "fp8": "base_fp8_scaled.safetensors", "int8": "base_int8.safetensors",
+         "q4": "base_Q4_0.gguf"}  # fmt: skip
+ADAPTERS = {form: f"adapter_{'fp8' if form == 'q4' else form}.safetensors" for form in FORMATS}
 VAE = "vae.safetensors"
 Q4_BLOCK, Q4_BYTES = 32, 18  # numbers in a block of Q4_0; a half-precision scale and 16 bytes of two numbers each
-Q4_SPREAD = math.sqrt((16**2 - 1) / 12)  # standard deviation of a uniform whole number 0 to 15
+Q4_SPREAD = math.sqrt((15**2 - 1) / 12)  # standard deviation of a uniform whole number -7 to 7
 
 
 def shapes_of(size: dict) -> tuple[dict, dict, dict]:
@@ -56,8 +57,21 @@ def _tensors(shapes: dict, kind: str) -> dict:
     found = {}
     for n, (key, shape) in enumerate(shapes.items()):
         value = _value(key, shape, n).to(torch.bfloat16)
-        found |= {name: part.cpu() for name, part in compact({key: value}, kind)}
+        parts = quanto(key, value) if kind == "int8" else compact({key: value}, kind)
+        found |= {name: part.cpu() for name, part in parts}
     return found
+
+
+def quanto(key: str, value):
+    """Key by key as optimum-quanto writes int8: a scale for each row of a matrix."""
+    import torch
+
+    if value.ndim != 2:
+        yield key, value
+        return
+    scale = value.float().abs().amax(dim=1, keepdim=True) / 127
+    yield f"{key}._data", (value.float() / scale).round().to(torch.int8)
+    yield f"{key}._scale", scale
 
 
 def _value(key: str, shape: tuple, seed: int):
@@ -99,7 +113,9 @@ def _blocks(shape: tuple, seed: int):
     place = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator(place).manual_seed(seed)
     count = shape[1] // Q4_BLOCK
-    blocks = torch.randint(256, (shape[0], count, Q4_BYTES), generator=generator, device=place, dtype=torch.uint8)
+    # 1 to 15, which stand for -7 to 7: with 0, the -8, a mean that is not 0 adds up over the layers to infinity.
+    halves = torch.randint(1, 16, (2, shape[0], count, Q4_BYTES), generator=generator, device=place, dtype=torch.uint8)
+    blocks = halves[0] | halves[1] << 4
     scale = torch.tensor([1 / (Q4_SPREAD * shape[1] ** 0.5)], dtype=torch.float16, device=place)
     blocks[..., :2] = scale.view(torch.uint8)
     return blocks.flatten(1).cpu().numpy()

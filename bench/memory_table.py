@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 BEGIN, END = "<!-- measured: begin (bench memory writes this part) -->", "<!-- measured: end -->"
-NAMES = {"bf16": "bf16", "fp8": "fp8", "q4": "GGUF Q4_0, adapter fp8"}
+NAMES = {"bf16": "bf16", "fp8": "fp8", "int8": "int8, a scale for each row", "q4": "GGUF Q4_0, adapter fp8"}
 HEAD = ("| weights | mode | cap | speakers | branches | settings | result | s per forward | against no cap | "
         "window, s | VAE, s | peak of torch, GiB | of the card | RAM |")  # fmt: skip
 

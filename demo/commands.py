@@ -1,6 +1,7 @@
-"""The commands of dev.py that need a ComfyUI: host, run, runs and demo. They run inside the development environment.
+"""The commands of dev.py that need a ComfyUI: host, run, runs, models and demo.
 
-Each takes the ComfyUI folder and the parsed command line, and returns an exit code.
+They run inside the development environment. Each takes the ComfyUI folder and the parsed command line, and returns an
+exit code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from infinitetalk.errors import InputError
 from infinitetalk.runs_text import act
+from infinitetalk_cli import models as model_files
 from infinitetalk_cli.client import Client, HostError, output_files
 from infinitetalk_cli.media import check_sound, picture_size
 from infinitetalk_cli.progress import ProgressLine
@@ -33,6 +35,7 @@ DEV = PACK / ".dev"
 LONGEST_DEMO = 36_000  # seconds; ten hours
 BASE = DEV / "base"
 PINNED_HOST = DEV / "ComfyUI"
+CHECK = "infinitetalk-check"  # a node's id that no editor gives
 DEMO_WORKFLOW = PACK / "workflows" / "api" / "infinitetalk_small.json"
 
 
@@ -97,6 +100,23 @@ def run(comfyui: Path, options: Namespace) -> int:
     return 0
 
 
+def check(comfyui: Path, options: Namespace) -> int:
+    """Look a workflow over without running it; 1 when something in it cannot work."""
+    try:
+        prompt = load_workflow(options.workflow)
+        server = nullcontext(Client(options.server)) if options.server else Server(comfyui, BASE, prepare(comfyui))
+        with server as client:
+            for change in options.changes:
+                apply_change(prompt, change, client)
+            prompt[CHECK] = {"class_type": "InfiniteTalkCheck", "inputs": {"on_problem": "tell"}}
+            (text,) = client.queue(prompt, only=[CHECK])["outputs"][CHECK]["text"]
+    except (HostError, InputError) as error:
+        print(f"dev.py check: {error}", file=sys.stderr)
+        return 1
+    print(text)
+    return int("Problem: " in text)
+
+
 def runs(comfyui: Path, options: Namespace) -> int:
     """What is kept in an output folder; `remove` asks on a terminal unless it is told --yes."""
     output = options.output or (BASE if comfyui == PINNED_HOST else comfyui) / "output"
@@ -112,6 +132,11 @@ def runs(comfyui: Path, options: Namespace) -> int:
         print(f"dev.py runs: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def models(comfyui: Path, options: Namespace) -> int:
+    """The model files of the ComfyUI, or of the base folder where it is the pinned one."""
+    return model_files.main(options.rest, (BASE if comfyui == PINNED_HOST else comfyui) / "models")
 
 
 def fit_speech(source: Path, seconds: float, target: Path) -> Path:

@@ -15,11 +15,12 @@ import uuid
 from playwright.sync_api import Page, sync_playwright
 
 import dev
+from infinitetalk_cli.models_table import load_table
 from infinitetalk_cli.server import PACK, Server
 
 from . import talking_model
 from .base import make_base
-from .notes import FILES, NOTES, model_files, read_me
+from .notes import NOTES, model_files, read_me
 
 FOLDER = PACK / "workflows"
 GAP, TITLE, MARGIN, BAND = 40, 30, 20, 80  # pixels: between nodes, a node's title, around a group, above its nodes
@@ -176,9 +177,9 @@ def compact(prompt: dict) -> str:
 def main(names: list[str]) -> None:
     comfyui = dev.PINNED_HOST
     base = make_base(dev.DEV / "drawing", talking_model.MODELS)
-    for name, (folder, _, _) in FILES.items():  # names are enough for the editor not to miss them
-        (base / "models" / folder).mkdir(parents=True, exist_ok=True)
-        (base / "models" / folder / name).touch()
+    for file in load_table().files.values():  # names are enough for the editor not to miss them
+        (base / "models" / file.folder).mkdir(parents=True, exist_ok=True)
+        (base / "models" / file.place).touch()
     with Server(comfyui, base) as server, sync_playwright() as playwright:
         # Said, whatever an earlier start has left: the sizes are those of the classic renderer.
         look = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.VueNodes.Enabled": False}

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-HUB = "https://huggingface.co"
-COMFY = f"{HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
-KIJAI = f"{HUB}/Kijai/WanVideo_comfy/resolve/main"
-# file -> (folder in models, folder of the download, size)
-FILES = {
-    "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors": (
-        "diffusion_models", f"{HUB}/Kijai/WanVideo_comfy_fp8_scaled/resolve/main/I2V", "16.6 GB"),
-    "wan2.1_infiniteTalk_single_fp16.safetensors": ("model_patches", f"{COMFY}/model_patches", "5.1 GB"),
-    "wan2.1_infiniteTalk_multi_fp16.safetensors": ("model_patches", f"{COMFY}/model_patches", "5.1 GB"),
-    "umt5_xxl_fp8_e4m3fn_scaled.safetensors": ("text_encoders", f"{COMFY}/text_encoders", "6.7 GB"),
-    "Wan2_1_VAE_bf16.safetensors": ("vae", KIJAI, "0.25 GB"),
-    "clip_vision_h.safetensors": ("clip_vision", f"{COMFY}/clip_vision", "1.3 GB"),
-    "wav2vec2-chinese-base_fp16.safetensors": (
-        "audio_encoders", f"{HUB}/Kijai/wav2vec2_safetensors/resolve/main", "0.19 GB"),
-    "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors": ("loras", f"{KIJAI}/Lightx2v", "0.74 GB"),
-}  # fmt: skip
+from infinitetalk_cli.models_table import load_table
 
 LONG = "The video gets exactly as long as the speech. Stopped or killed, it goes on when you run it again."
 SPEECH = "Give the voice alone when you can: music and noise hurt the lips."
@@ -89,12 +74,17 @@ NOTES = {
 
 
 def model_files(prompt: dict) -> dict[str, dict[str, str]]:
-    """The known model files in a workflow: name -> directory, url, size."""
+    """The model files in a workflow that the table knows: name -> url, directory, size."""
     values = [value for entry in prompt.values() for value in entry["inputs"].values() if isinstance(value, str)]
+    table = load_table().files
+    files = [table[name] for name in values if name in table]
     return {
-        name: {"url": f"{FILES[name][1]}/{name}", "directory": FILES[name][0], "size": FILES[name][2]}
-        for name in values
-        if name in FILES
+        file.name: {
+            "url": file.url,
+            "directory": file.folder,
+            "size": f"{file.size / 1e9:.{1 if file.size >= 1e9 else 2}f} GB",
+        }
+        for file in files
     }
 
 

@@ -6,6 +6,7 @@ package knows every kind. Knows keys, shapes and numbers; no host, no adapter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,22 +26,33 @@ def is_gguf(path: str | Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def gguf_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
-    """Key -> shape, as torch has it. Raises NotGguf."""
-    return {tensor.name: _shape(tensor) for tensor in _reader(path).tensors}
+def gguf_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """(key -> shape as torch has it, key -> how it is stored: "F32", "Q8_0", "Q4_K" ...). Raises NotGguf."""
+    reader = _reader(path)
+    shapes = {tensor.name: _shape(tensor, reader) for tensor in reader.tensors}
+    return shapes, {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
 
 
-def gguf_tensors(path: str | Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Key -> tensor in `dtype`, dequantised one after the other, so that only one is in float32 at a time."""
+def gguf_tensors(
+    path: str | Path, dtype: torch.dtype, wanted: Callable[[str], bool] = lambda key: True
+) -> dict[str, torch.Tensor]:
+    """Key -> tensor in `dtype`, dequantised one after the other, so that only one is in float32 at a time.
+
+    wanted: of a key; the rest of the file is left on the disk.
+    """
     dequantize = _package().quants.dequantize
-    found = {}
-    for tensor in _reader(path).tensors:
+    found, reader = {}, _reader(path)
+    for tensor in filter(lambda tensor: wanted(tensor.name), reader.tensors):
         values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-        found[tensor.name] = values.to(dtype).reshape(_shape(tensor))
+        found[tensor.name] = values.to(dtype).reshape(_shape(tensor, reader))
     return found
 
 
-def _shape(tensor) -> tuple[int, ...]:
+def _shape(tensor, reader) -> tuple[int, ...]:
+    """As torch has it: a tensor of more sides than GGUF allows is stored flat, with its shape beside it."""
+    field = reader.get_field(f"comfy.gguf.orig_shape.{tensor.name}")
+    if field is not None:
+        return tuple(int(field.parts[part][0]) for part in field.data)
     return tuple(int(side) for side in reversed(tensor.shape))
 
 

@@ -18,7 +18,7 @@ ADAPTERS = ("auto", "in RAM")
 
 GIB, MIB = 2**30, 2**20
 BATCH = 1.5  # times the estimate of a batch must be free before the host makes one
-USED = 0.75  # of the host's estimate that a forward takes at most: 0.47 to 0.54 on an H100, 0.69 on a CPU in bf16 (docs/LOG.md)
+USED = 0.75  # of the host's estimate that a forward takes at most; measured: 0.54 on an H100, 0.69 in bf16 on a CPU
 LEAST = GIB  # beside that: CUDA's own memory, and the buffers that layers kept in RAM are brought into
 TILE, OVERLAP = 48, 16  # latent cells a side of a tile of the VAE, and shared with the next one
 SHORTEST = 21  # frames: shorter windows are mostly the frames that they continue from

@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from .errors import InputError
+from .model.kinds import SPEECH, identify
+from .safetensors_header import NotSafetensors, is_pickle, read_header, what_is
 
 CONV_STRIDES = [5, 2, 2, 2, 2, 2, 2]  # of every published wav2vec2; strides leave no trace in the tensors
 HEAD_WIDTH = 64
@@ -42,7 +44,7 @@ def load_wav2vec(path: str | Path) -> tuple[Wav2Vec2Model, bool | None]:
     InputError for anything that is not a complete wav2vec2 of finite weights.
     """
     path = Path(path)
-    file = _weights_file(path)
+    file = weights_file(path)
     state = _encoder_state(_read(file), file)
     described = _json(path / "config.json") if path.is_dir() else {}
     config = _config_from_json(described, path) if described else config_from_tensors(state, file)
@@ -133,7 +135,7 @@ def _config_from_json(described: dict, path: Path) -> Wav2Vec2Config:
     return _config(described)
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
@@ -150,11 +152,16 @@ def _weights_file(path: Path) -> Path:
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
     try:
+        with open(file, "rb") as opened:
+            start = opened.read(64)
+        if file.suffix in PICKLED and not is_pickle(start):
+            raise NotSafetensors(what_is(start))
         if file.suffix in PICKLED:
             state = torch.load(file, map_location="cpu", weights_only=True)  # refuses to run any code
         else:
+            read_header(file)  # says what is wrong in plainer words
             state = load_file(file)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as problem:
+    except (NotSafetensors, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise InputError(f"{file.name}: it cannot be read as model weights ({reason[:200]}).", REMEDY) from problem
     if not isinstance(state, dict):
@@ -166,9 +173,10 @@ def _encoder_state(state: dict[str, torch.Tensor], file: Path) -> dict[str, torc
     """The encoder's tensors in float32 under the names torch gives them; heads, quantisers and so on are left out."""
     named = {key.removeprefix("wav2vec2."): value for key, value in state.items() if isinstance(value, torch.Tensor)}
     kept = {WEIGHT_NORM.get(key, key): value for key, value in named.items() if key.startswith(ENCODER_PARTS)}
-    if FIRST_CONV not in kept or "encoder.layer_norm.weight" not in kept:
+    kind = identify({key: tuple(value.shape) for key, value in state.items() if isinstance(value, torch.Tensor)})
+    if kind.role != SPEECH or FIRST_CONV not in kept or "encoder.layer_norm.weight" not in kept:
         some = ", ".join(list(state)[:3]) or "none"
-        raise InputError(f"{file.name}: not a wav2vec2 file, its tensors are {some} ...", REMEDY)
+        raise InputError(f"{file.name}: not a wav2vec2 file but {kind.name}; its tensors are {some} ...", REMEDY)
     return {key: value.float() for key, value in kept.items()}
 
 

@@ -21,8 +21,8 @@ SEEDS = 99_999_999  # a negative --base_seed draws one up to this, as the refere
 USAGE = "python -m infinitetalk_cli --input_json F.json (--server URL | --comfyui DIR) [flags] [-- ComfyUI's own flags]"
 
 QUANTO = (
-    "ComfyUI does not load the reference's quanto files.",
-    "Give a fp8_scaled file of the base model with --dit_path, and an adapter with --infinitetalk_dir.",
+    "a quanto file is given as what it holds.",
+    "Give the file with --dit_path, for the model in it, and again with --infinitetalk_dir, for the adapter in it.",
 )
 PROCESSES = (
     "ComfyUI runs as one process.",

@@ -171,14 +171,17 @@ class Client:
         self.post("/queue", {"delete": [prompt_id]})
         self.post("/interrupt", {"prompt_id": prompt_id})
 
-    def queue(self, prompt: dict, report: Report | None = None, timeout: float = 3600) -> dict:
+    def queue(
+        self, prompt: dict, report: Report | None = None, timeout: float = 3600, only: list[str] | None = None
+    ) -> dict:
         """Run a workflow in API format and return its history entry; HostError when it is refused or fails.
 
         report is called with the node's title and its progress. timeout: seconds without a word from the host.
+        only: the output nodes to run, and what they need; all by default.
         """
-        return asyncio.run(self.run(prompt, report or (lambda node, value, maximum: None), timeout))
+        return asyncio.run(self.run(prompt, report or (lambda node, value, maximum: None), timeout, only))
 
-    async def run(self, prompt: dict, report: Report, timeout: float) -> dict:
+    async def run(self, prompt: dict, report: Report, timeout: float, only: list[str] | None = None) -> dict:
         client = uuid.uuid4().hex
         address = "ws" + self.url.removeprefix("http") + f"/ws?clientId={client}"
         prompt_id = str(uuid.uuid4())
@@ -186,6 +189,7 @@ class Client:
         try:
             async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
                 body = {"prompt": prompt, "client_id": client, "prompt_id": prompt_id}
+                body |= {"partial_execution_targets": only} if only else {}
                 accepted = json.loads(await asyncio.to_thread(self.post, "/prompt", body))
                 if accepted.get("node_errors"):  # the host would run the outputs that are left; here all must run
                     raise HostError(refusal(accepted), accepted)

@@ -127,10 +127,12 @@ class Server(Client):
         if any("IMPORT FAILED" in line and PACK_NAME in line for line in self.log.splitlines()):
             raise HostError(f"ComfyUI could not import this node pack:\n{self.log_tail(60)}")
 
-    def queue(self, prompt: dict, report: Report | None = None, timeout: float = 3600) -> dict:
+    def queue(
+        self, prompt: dict, report: Report | None = None, timeout: float = 3600, only: list[str] | None = None
+    ) -> dict:
         """Client.queue; when the host died meanwhile the error holds the end of its log."""
         try:
-            return super().queue(prompt, report, timeout)
+            return super().queue(prompt, report, timeout, only)
         except HostGone as error:
             code = self.process.wait(10)
             raise HostGone(f"ComfyUI ended with code {code} in the middle of the prompt:\n{self.log_tail()}") from error

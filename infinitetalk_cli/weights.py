@@ -5,19 +5,18 @@ Files are recognised by the names of their tensors, read from the header alone. 
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from infinitetalk.errors import InputError
+from infinitetalk.parts import first_parts, model_parts
+from infinitetalk.safetensors_header import NotSafetensors, read_header
 
 from .client import Client
 from .prompt import Prompt, choices
 
-HEADER_BYTES = 100_000_000  # safetensors' own limit
 README = "The README's table of model files says where to get it"
-SHARD = "diffusion_pytorch_model-00001-of-"
 SETTINGS = "config.json"  # of a Hugging Face folder
 
 
@@ -26,7 +25,7 @@ class Role:
     """One list widget that wants a file.
 
     label: in messages. flag: that names the file. folder: of the host's models. node, input: of the widget.
-    marks: names of tensors that only such a file has.
+    marks: names of tensors that only such a file has, whatever its matrices are stored as.
     """
 
     label: str
@@ -38,9 +37,9 @@ class Role:
 
 
 BASE = Role("base model", "--dit_path", "diffusion_models", "InfiniteTalkLoadModel", "model",
-            ("patch_embedding.weight", "blocks.0.self_attn.q.weight"))  # fmt: skip
+            ("patch_embedding.weight", "blocks.0.self_attn.q.bias"))  # fmt: skip
 ADAPTER = Role("adapter", "--infinitetalk_dir", "model_patches", "InfiniteTalkLoadModel", "adapter",
-               ("audio_proj.proj1.weight",))  # fmt: skip
+               ("audio_proj.proj1.bias",))  # fmt: skip
 TEXT = Role("text encoder", "--ckpt_dir", "text_encoders", "CLIPLoader", "clip_name",
             ("encoder.block.23.layer.1.DenseReluDense.wi_1.weight",))  # fmt: skip
 VAE = Role("VAE", "--ckpt_dir", "vae", "VAELoader", "vae_name", ("decoder.middle.0.residual.0.gamma",))
@@ -54,7 +53,6 @@ IN_CKPT = (BASE, TEXT, VAE, CLIP)
 LOADERS = (*IN_CKPT, ADAPTER, SPEECH, SPEECH_FILE, LORA, EMBEDS)
 # Files of the reference's folder that ComfyUI cannot read, and what stands for them.
 FOREIGN = {
-    BASE: ("the model in 7 parts", "one file, such as Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"),
     TEXT: ("models_t5_umt5-xxl-enc-bf16.pth", "umt5_xxl_fp8_e4m3fn_scaled.safetensors"),
     CLIP: ("models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth", "clip_vision_h.safetensors"),
 }
@@ -62,14 +60,14 @@ PICKLED_VAE = "Wan2.1_VAE.pth"  # the one pickled file of the reference that Com
 
 
 def tensor_names(path: Path) -> set[str]:
-    """The names of a safetensors file's tensors; empty for any other file."""
+    """The names of the tensors of a safetensors file, or of a model in parts; empty for any other file.
+
+    InputError for parts that are missing.
+    """
     try:
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size <= HEADER_BYTES else {}
-    except (OSError, ValueError):
+        return {name for part in model_parts(path, "--ckpt_dir") for name in read_header(part).shapes}
+    except (OSError, NotSafetensors):
         return set()
-    return set(header) if isinstance(header, dict) else set()
 
 
 def has_role(names: set[str], role: Role) -> bool:
@@ -134,9 +132,9 @@ class Weights:
             return Given(path, None)
         names = tensor_names(path)
         if role.marks and not has_role(names, role):
-            quanto = any(name.endswith("._data") for name in names)
-            what = "a quanto file of the reference" if quanto else "another kind of file"
-            raise InputError(f"{role.flag}: {path} is {what}.", f"Give the {role.label} as ComfyUI loads it. {README}.")
+            raise InputError(
+                f"{role.flag}: {path} is another kind of file.", f"Give the {role.label} as ComfyUI loads it. {README}."
+            )
         if path.is_dir() and not (path / SETTINGS).is_file():
             raise InputError(f"{role.flag}: {path} has no {SETTINGS}.", "Give the whole chinese-wav2vec2-base folder.")
         path = path.absolute()
@@ -149,8 +147,8 @@ class Weights:
         self.ckpt_dir = folder = folder.absolute()
         skipped = [BASE] * bool(options.dit_path) + [TEXT, CLIP] * bool(options.embeds)
         found: dict[Role, list[Path]] = {role: [] for role in IN_CKPT if role not in skipped}
-        for path in sorted(folder.rglob("*.safetensors")):
-            names = set() if path.name.startswith(SHARD) else tensor_names(path)
+        for path in map(Path, first_parts([str(path) for path in sorted(folder.rglob("*.safetensors"))])):
+            names = tensor_names(path)
             for role in found:
                 found[role] += [path] * has_role(names, role)
         if not found[VAE]:
@@ -163,10 +161,10 @@ class Weights:
             if paths:
                 self.chosen[role] = Given(paths[0], folder if self.own else None)
         if BASE in found and not found[BASE]:
-            parts, instead = FOREIGN[BASE]
-            has_parts = any(folder.glob(f"{SHARD}*"))
-            what = f"holds {parts}, which ComfyUI does not load" if has_parts else "holds no Wan2.1 I2V model"
-            raise InputError(f"--ckpt_dir: {folder} {what}.", f"Give --dit_path with {instead}.")
+            raise InputError(
+                f"--ckpt_dir: {folder} holds no Wan2.1 I2V model.",
+                "Give --dit_path with one, such as Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors.",
+            )
 
     def search_paths(self, comfyui: Path) -> dict:
         """extra_model_paths of an own ComfyUI: the given files first, then all models of the ComfyUI folder."""
@@ -198,7 +196,7 @@ class Weights:
             return in_list(role, PurePosixPath(name), entries, url)
         except InputError as error:
             file, instead = FOREIGN.get(role, ("", ""))
-            if role is BASE or not (file and self.ckpt_dir and (self.ckpt_dir / file).exists()):
+            if not (file and self.ckpt_dir and (self.ckpt_dir / file).exists()):
                 raise
             raise InputError(
                 f"--ckpt_dir: ComfyUI does not load {file}, and the ComfyUI at {url} has no {name}.",

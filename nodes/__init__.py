@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension
 
-from ..infinitetalk.host.loading import register_folders
+from ..infinitetalk.host.model_files import register_folders
 from .audio import InfiniteTalkAudioEncode, InfiniteTalkLoadAudioEncoder, InfiniteTalkLoadSpeech
 from .cache import InfiniteTalkStepCache
+from .check import InfiniteTalkCheck
 from .embeds import InfiniteTalkLoadEmbeds, InfiniteTalkSaveEmbeds
 from .extend import InfiniteTalkExtend
 from .memory import InfiniteTalkMemory, InfiniteTalkSaveAdapter
@@ -45,6 +46,7 @@ NODES = [
     InfiniteTalkTable,
     InfiniteTalkRedo,
     InfiniteTalkExtend,
+    InfiniteTalkCheck,
     InfiniteTalkMemory,
     InfiniteTalkSampler,
     InfiniteTalkRuns,

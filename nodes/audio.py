@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.host.audio_encoder import Wav2VecEncoder, encode, find_encoder, list_encoders
-from ..infinitetalk.host.loading import fingerprint
+from ..infinitetalk.host.model_files import fingerprint
 from ..infinitetalk.host.speech import find_speech, list_speech, load_speech
 from .common import ALIASES, CATEGORY, Features, Sound, verdict
 

@@ -38,18 +38,19 @@ def verdict(check: Callable[..., object], *values: object) -> bool | str:
     return True
 
 
-def run_inputs() -> list:
-    """The sockets that every node which samples has."""
+def run_inputs(lazy: bool = False) -> list:
+    """The sockets that every node which samples has. lazy: the node is asked before they are made."""
     return [
-        io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached."),
-        io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
-        io.Conditioning.Input("positive", tooltip="What the picture shows and how the person behaves."),
-        io.Conditioning.Input("negative", tooltip="What to avoid; used when the text scale is not 1."),
+        io.Model.Input("model", tooltip="With the InfiniteTalk adapter attached.", lazy=lazy),
+        io.Vae.Input("vae", tooltip="The Wan 2.1 VAE.", lazy=lazy),
+        io.Conditioning.Input("positive", tooltip="What the picture shows and how the person behaves.", lazy=lazy),
+        io.Conditioning.Input("negative", tooltip="What to avoid; used when the text scale is not 1.", lazy=lazy),
         Features.Input(
             "features",
             tooltip="From InfiniteTalk Audio Encode or InfiniteTalk Speakers; decides the length of the video.",
+            lazy=lazy,
         ),
-        Reference.Input("reference", tooltip="From InfiniteTalk Reference or InfiniteTalk Video Reference."),
+        Reference.Input("reference", tooltip="From InfiniteTalk Reference or InfiniteTalk Video Reference.", lazy=lazy),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.host.embeds import find_embeds, list_embeds, load_embeds, save_embeds
-from ..infinitetalk.host.loading import fingerprint
+from ..infinitetalk.host.model_files import fingerprint
 from .common import ALIASES, CATEGORY
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..infinitetalk.host.loading import ADAPTER_FOLDERS, find_file, fingerprint, list_files
 from ..infinitetalk.host.memory import told
+from ..infinitetalk.host.model_files import ADAPTER_FOLDERS, find_file, fingerprint, list_files
 from ..infinitetalk.host.save_adapter import check_save, save_adapter
 from ..infinitetalk.memory import ADAPTERS, BRANCHES, VAES, MemoryConfig
 from ..infinitetalk.model.compact import COMPACT

@@ -5,18 +5,17 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.errors import InputError
+from ..infinitetalk.host.adapter_note import BY_NAME, TRAINED_FOR, keep_note, note_of
 from ..infinitetalk.host.attach import attach
 from ..infinitetalk.host.loading import (
-    ADAPTER_FOLDERS,
-    MODEL_FOLDER,
+    INSIDE,
     check_adapter_file,
     check_files,
-    find_file,
-    fingerprint,
-    list_files,
+    inside_dropped,
     load_adapter,
     load_model,
 )
+from ..infinitetalk.host.model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, fingerprint, list_files
 from .common import ALIASES, CATEGORY, verdict
 
 FROM_SOCKET = "(from model_patch)"
@@ -39,11 +38,14 @@ class InfiniteTalkLoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "adapter",
-                    options=list_files(*ADAPTER_FOLDERS),
+                    options=[*list_files(*ADAPTER_FOLDERS), INSIDE],
                     tooltip="InfiniteTalk adapter (single or multi), from models/model_patches, "
-                    "models/diffusion_models or models/infinitetalk, sub-folders included.",
+                    "models/diffusion_models or models/infinitetalk, sub-folders included. "
+                    f"{INSIDE} is for a merged model.",
                 ),
+                *_trained_for(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Model.Output(display_name="model", tooltip="The model with the adapter attached.")],
         )
 
@@ -52,13 +54,17 @@ class InfiniteTalkLoadModel(io.ComfyNode):
         return verdict(check_files, model, adapter)
 
     @classmethod
-    def execute(cls, model, adapter):
+    def execute(cls, model, adapter, trained_for=BY_NAME):
         check_files(model, adapter)
         base = load_model(model)
-        return io.NodeOutput(attach(base, load_adapter(adapter, base)))
+        attached = attach(base, load_adapter(adapter, base, model))
+        dropped = f"The adapter inside {model} is not used." if inside_dropped(model, adapter) else ""
+        note = note_of(model if adapter == INSIDE else adapter, trained_for)
+        keep_note(attached, note, cls.hidden.unique_id, dropped)
+        return io.NodeOutput(attached)
 
     @classmethod
-    def fingerprint_inputs(cls, model, adapter):
+    def fingerprint_inputs(cls, model, adapter, trained_for=BY_NAME):
         return _fingerprint(model, MODEL_FOLDER), _fingerprint(adapter, *ADAPTER_FOLDERS)
 
 
@@ -84,7 +90,9 @@ class InfiniteTalkApplyAdapter(io.ComfyNode):
                     optional=True,
                     tooltip=f"An adapter from Load Model Patch; used when adapter is {FROM_SOCKET}.",
                 ),
+                *_trained_for(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Model.Output(display_name="model", tooltip="The model with the adapter attached.")],
         )
 
@@ -93,7 +101,7 @@ class InfiniteTalkApplyAdapter(io.ComfyNode):
         return True if adapter == FROM_SOCKET else verdict(check_adapter_file, adapter)
 
     @classmethod
-    def execute(cls, model, adapter, model_patch=None):
+    def execute(cls, model, adapter, model_patch=None, trained_for=BY_NAME):
         if adapter != FROM_SOCKET:
             model_patch = load_adapter(adapter, model)
         elif model_patch is None:
@@ -101,13 +109,28 @@ class InfiniteTalkApplyAdapter(io.ComfyNode):
                 f"adapter: {FROM_SOCKET} is chosen and nothing is connected to model_patch.",
                 "Choose an adapter file, or connect Load Model Patch.",
             )
-        return io.NodeOutput(attach(model, model_patch))
+        attached = attach(model, model_patch)
+        keep_note(attached, note_of(adapter, trained_for), cls.hidden.unique_id)
+        return io.NodeOutput(attached)
 
     @classmethod
-    def fingerprint_inputs(cls, model, adapter, model_patch=None):
+    def fingerprint_inputs(cls, model, adapter, model_patch=None, trained_for=BY_NAME):
         return _fingerprint(adapter, *ADAPTER_FOLDERS)
 
 
 def _fingerprint(name: str | None, *folders: str):
     """Of a file that is chosen in the node; None when another node gives the name."""
-    return fingerprint(find_file(name, folders, "file")) if name not in (None, FROM_SOCKET) else None
+    return fingerprint(find_file(name, folders, "file")) if name not in (None, FROM_SOCKET, INSIDE) else None
+
+
+def _trained_for() -> list:
+    return [
+        io.Combo.Input(
+            "trained_for",
+            options=list(TRAINED_FOR),
+            default=BY_NAME,
+            optional=True,
+            tooltip="Voices that the adapter was trained with: single and multi files have the same tensors, so only "
+            "the name or you can tell. Shown below the node; the sampler warns of several voices with a single one.",
+        )
+    ]

@@ -8,6 +8,7 @@ from ..infinitetalk.config import COLOUR_REFERENCES, MODES, TAILS, StreamConfig,
 from ..infinitetalk.host.denoise import Inputs
 from ..infinitetalk.host.identity import GRAPH_INPUTS, node_graph
 from ..infinitetalk.host.planned import Wish
+from ..infinitetalk.host.preflight import check_before_loading
 from ..infinitetalk.host.run import render
 from ..infinitetalk.host.runs import runs_removed
 from ..infinitetalk.rtmp import check_target
@@ -42,9 +43,9 @@ class InfiniteTalkSampler(io.ComfyNode):
             "output/InfiniteTalk/runs. A run that was stopped or killed goes on when the same graph is queued again.",
             search_aliases=[*ALIASES, "ksampler", "streaming", "long video", "resume", "continue"],
             inputs=[
-                *run_inputs(),
-                io.Sampler.Input("sampler", tooltip="Any; the reference uses euler."),
-                io.Sigmas.Input("sigmas", tooltip="From InfiniteTalk Schedule, or any other."),
+                *run_inputs(lazy=True),
+                io.Sampler.Input("sampler", tooltip="Any; the reference uses euler.", lazy=True),
+                io.Sigmas.Input("sigmas", tooltip="From InfiniteTalk Schedule, or any other.", lazy=True),
                 io.Int.Input(
                     "seed",
                     default=42,
@@ -54,7 +55,9 @@ class InfiniteTalkSampler(io.ComfyNode):
                     tooltip="Of the first window; every later window adds 1. Another seed is another run: "
                     "leave it fixed, so that a stopped run goes on.",
                 ),
-                Guidance.Input("guidance", optional=True, tooltip="Text and audio scales; 5 and 4 when not connected."),
+                Guidance.Input(
+                    "guidance", optional=True, lazy=True, tooltip="Text and audio scales; 5 and 4 when not connected."
+                ),
                 *window_inputs(),
                 io.Float.Input(
                     "color_correction",
@@ -80,10 +83,13 @@ class InfiniteTalkSampler(io.ComfyNode):
                     tooltip="What the model hears after the speech ends: silence, or the speech mirrored "
                     "as in the reference.",
                 ),
-                Cache.Input("cache", optional=True, tooltip="From InfiniteTalk Step Cache: skips model calls."),
+                Cache.Input(
+                    "cache", optional=True, lazy=True, tooltip="From InfiniteTalk Step Cache: skips model calls."
+                ),
                 Scenes.Input(
                     "scenes",
                     optional=True,
+                    lazy=True,
                     tooltip="From InfiniteTalk Scenes: sampling starts afresh at every cut of the source video.",
                 ),
                 io.Float.Input(
@@ -105,17 +111,22 @@ class InfiniteTalkSampler(io.ComfyNode):
                     "reference, or each window's own frame, for sources whose light changes.",
                 ),
                 Table.Input(
-                    "table", optional=True, tooltip="From InfiniteTalk Table: prompts, references and seeds by time."
+                    "table",
+                    optional=True,
+                    lazy=True,
+                    tooltip="From InfiniteTalk Table: prompts, references and seeds by time.",
                 ),
                 Redo.Input(
                     "redo",
                     optional=True,
+                    lazy=True,
                     tooltip="From InfiniteTalk Redo: other takes of single windows of this run. The first takes are "
                     "kept.",
                 ),
                 Start.Input(
                     "start",
                     optional=True,
+                    lazy=True,
                     tooltip="From InfiniteTalk Extend: goes on from the end of a run or of any video.",
                 ),
                 io.String.Input(
@@ -171,6 +182,13 @@ class InfiniteTalkSampler(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **_):
         return runs_removed()  # a video that is gone has to be made again
+
+    @classmethod
+    def check_lazy_status(cls, **given):
+        waiting = [name for name, value in given.items() if value is None]  # linked, and not made yet
+        if waiting:
+            check_before_loading(cls.hidden.dynprompt, cls.hidden.unique_id)
+        return waiting
 
     @classmethod
     def execute(

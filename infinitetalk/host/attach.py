@@ -19,8 +19,9 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import WrappersMP
 
 from ..model.audio_attention import add_audio
+from ..model.layouts import check_fit
 from ..model.speaker_map import Positions, key_positions, query_positions, speaker_map
-from .loading import check_fit, model_shape, patch_shape
+from .loading import model_shape, patch_shape
 
 KEY = "infinitetalk"
 APG_KEY, CACHE_KEY = "infinitetalk_apg", "infinitetalk_cache"  # what `guider.py` and `step_cache.py` add

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from ..disk import check_writable, discard, explained, publish
 from ..errors import InputError
-from .loading import find_file, list_files, read_shapes
+from .model_files import find_file, list_files, read_shapes
 
 FOLDER = "infinitetalk"
 WANTED = {"positive": (None, 4096), "negative": (None, 4096), "clip_vision": (257, 1280)}  # tokens, width

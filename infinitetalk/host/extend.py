@@ -24,7 +24,7 @@ from ..runs import finished_video
 from ..sound import MemorySound, Part
 from ..soundtrack import check_soundtrack
 from ..source import PictureSource
-from .loading import fingerprint
+from .model_files import fingerprint
 
 
 def make_start(video: Any = None, run: str = "", include: bool = True) -> Start:

@@ -1,6 +1,8 @@
 """Files -> the host's MODEL and MODEL_PATCH objects, with every refusal made from the file's header.
 
-Owns file lists, headers and the adapter's construction. Must not know sampling.
+A diffusion model goes through the host's own loader. A file that this would misread (an adapter inside, weights in
+another program's 8 bits, several parts) is changed on the way: tensors are handed over as they lie in the mapped file,
+renamed, left out, or brought to the host's own 8 bits. Must not know sampling.
 """
 
 from __future__ import annotations
@@ -12,123 +14,120 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.sd
 import comfy.utils
-import folder_paths
 import torch
 from comfy.ldm.wan.model import WanModel
-from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
-from ..gguf_file import NotGguf, gguf_shapes, gguf_tensors, is_gguf
-from ..model.adapter import InfiniteTalkAdapter
-from ..model.layouts import BaseShape, Shapes, check_base, check_fit, read_adapter, read_base, strip_prefix
-from ..model.quantised import FORMATS, one_marking
+from ..gguf_file import gguf_tensors, is_gguf
+from ..model.adapter import AdapterShape, InfiniteTalkAdapter
+from ..model.keys import known_to_comfyui
+from ..model.layouts import (
+    BaseShape,
+    adapter_part,
+    base_part,
+    check_base,
+    check_fit,
+    holds_adapter,
+    in_adapter,
+    read_adapter,
+    read_base,
+)
+from ..model.quantised import FORMATS, comfyui_reads, first_bad, has_marks, is_finite, is_scale, one_marking
+from ..parts import is_part
+from ..safetensors_header import Header
+from ..tensor_file import read_header, read_some
+from .model_files import find_adapter, find_base, read_tensors
 
-GGUF_FOLDER = "infinitetalk_gguf"  # a name of ours for the same folders, as the host lists no .gguf in its own
-ADAPTER_FOLDERS = ("model_patches", "diffusion_models", "infinitetalk", GGUF_FOLDER)
-MODEL_FOLDER = "diffusion_models"
-
-
-def register_folders() -> None:
-    """Make `models/infinitetalk` known to the host beside its own model folders."""
-    folder_paths.add_model_folder_path("infinitetalk", os.path.join(folder_paths.models_dir, "infinitetalk"))
-    extensions = folder_paths.folder_names_and_paths["infinitetalk"][1]
-    extensions.update(folder_paths.supported_pt_extensions)
-    paths = [path for folder in ADAPTER_FOLDERS[:-1] for path in folder_paths.get_folder_paths(folder)]
-    folder_paths.folder_names_and_paths[GGUF_FOLDER] = (list(dict.fromkeys(paths)), {".gguf"})
-
-
-def list_files(*folders: str) -> list[str]:
-    """Names, sub-folders included, of the safetensors and GGUF files in model folders; each name once."""
-    names: dict[str, None] = {}
-    for folder in folders:
-        names.update(dict.fromkeys(folder_paths.get_filename_list(folder)))
-    return [name for name in names if name.endswith((".safetensors", ".gguf"))]
-
-
-def find_file(name: str, folders: tuple[str, ...], label: str) -> str:
-    """Full path of `name` in the first of `folders` that has it."""
-    for folder in folders:
-        path = folder_paths.get_full_path(folder, name) if isinstance(name, str) else None
-        if path:
-            return path
-    raise InputError(
-        f"{label}: {name} is not in {' or '.join('models/' + folder for folder in folders if folder != GGUF_FOLDER)}.",
-        "Put the file there and press R to refresh the lists, or choose another one.",
-    )
-
-
-def fingerprint(path: str) -> tuple:
-    """What changes when a file, or a file in a folder, does: a node that reads it then runs again."""
-    files = [os.path.join(path, name) for name in sorted(os.listdir(path))] if os.path.isdir(path) else [path]
-    return tuple((os.path.basename(file), os.stat(file).st_mtime_ns, os.stat(file).st_size) for file in files)
-
-
-def read_shapes(path: str, label: str) -> Shapes:
-    """Key -> shape of a safetensors or GGUF file, without loading a tensor."""
-    try:
-        if is_gguf(path):
-            return gguf_shapes(path)
-        with safe_open(path, framework="pt") as file:
-            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-    except (SafetensorError, OSError, NotGguf) as error:
-        raise InputError(
-            f"{label}: {os.path.basename(path)} is not a readable safetensors or GGUF file ({error}).",
-            "The download is incomplete or the file is of another format: fetch it again.",
-        ) from error
+INSIDE = "(inside the model)"  # a choice in place of an adapter's file
+_AGAIN = "The file is damaged: fetch it again."
 
 
 def check_files(model_name: str, adapter_name: str) -> None:
     """Refuse, from the headers alone, a model and an adapter file that cannot work together."""
-    base = read_base(read_shapes(find_file(model_name, (MODEL_FOLDER,), "model"), "model"), f"model: {model_name}")
-    check_fit(check_adapter_file(adapter_name), base, f"adapter: {adapter_name}")
+    base = read_base(_base_header(find_base(model_name), model_name).shapes, f"model: {model_name}")
+    check_fit(check_adapter_file(adapter_name, model_name), base, f"adapter: {adapter_name}")
 
 
-def check_adapter_file(name: str):
-    """The sizes of an adapter file, or a refusal, from its header."""
-    return read_adapter(read_shapes(find_file(name, ADAPTER_FOLDERS, "adapter"), "adapter"), f"adapter: {name}")
+def check_adapter_file(name: str, model_name: str | None = None) -> AdapterShape:
+    """The sizes of an adapter file, or a refusal, from its header; model_name: for an adapter inside the model."""
+    if name != INSIDE:
+        return read_adapter(read_header(find_adapter(name), "adapter").shapes, f"adapter: {name}")
+    shapes = read_header(find_base(model_name or ""), "model").shapes
+    if not holds_adapter(shapes):
+        raise InputError(
+            f"adapter: {INSIDE} is chosen, and {model_name} has none.",
+            "Choose an adapter file, or a model with the adapter inside.",
+        )
+    return read_adapter(shapes, f"model: {model_name}")
 
 
 def load_model(name: str):
-    """A diffusion model as the host's own loader gives it."""
-    path = find_file(name, (MODEL_FOLDER,), "model")
-    read_base(read_shapes(path, "model"), f"model: {name}")
-    return comfy.sd.load_diffusion_model(path)
+    """A diffusion model as the host's own loader gives it, without an adapter that is inside."""
+    path = find_base(name)
+    read_base(_base_header(path, name).shapes, f"model: {name}")
+    return load_base_file(path)
 
 
-def load_adapter(name: str, model):
-    """An adapter file as a MODEL_PATCH for `model`.
+def load_base_file(path: str, disable_dynamic: bool = False):
+    """As `load_model`, from a path."""
+    name, header = os.path.basename(path), read_header(path, "model")
+    as_it_is = comfyui_reads(header.shapes, header.dtypes, header.metadata) and not (
+        is_part(path) or holds_adapter(header.shapes) or not all(map(known_to_comfyui, header.shapes))
+    )
+    _check_base_numbers(path, name)
+    if as_it_is and path.endswith(".safetensors"):
+        return comfy.sd.load_diffusion_model(path, disable_dynamic=disable_dynamic)
+    tensors = base_part(read_tensors(path))
+    if has_marks(header.shapes):
+        tensors, _ = _one_marking(tensors, header.metadata, None, f"model: {name}")
+    kept = {key: value for key, value in header.metadata.items() if key == "config"}  # all that the host looks for
+    model = comfy.sd.load_diffusion_model_state_dict(tensors, metadata=kept, disable_dynamic=disable_dynamic)
+    if model is None:
+        raise InputError(f"model: ComfyUI does not know {name}.", "Choose Wan2.1 I2V 14B.")
+    model.cached_patcher_init = (load_base_file, (path,))  # lets the host make one copy per GPU
+    return model
+
+
+def inside_dropped(model_name: str, adapter_name: str) -> bool:
+    """Whether a model holds an adapter that the chosen one takes the place of."""
+    path = find_base(model_name)
+    if adapter_name == INSIDE or not holds_adapter(read_header(path, "model").shapes):
+        return False
+    return not os.path.samefile(path, find_adapter(adapter_name))
+
+
+def load_adapter(name: str, model, model_name: str | None = None):
+    """An adapter file, or the adapter inside the file model_name, as a MODEL_PATCH for `model`.
 
     Kept in the file's precision; a float32 file in the model's, since its layers compute in that anyway.
     """
-    path = find_file(name, ADAPTER_FOLDERS, "adapter")
+    path = find_base(model_name or "") if name == INSIDE else find_adapter(name)
     return load_adapter_file(path, model.model.get_dtype_inference())
 
 
-def read_tensors(path: str, wide: torch.dtype = torch.float32) -> tuple[dict[str, torch.Tensor], bool, torch.dtype]:
-    """(the tensors of an adapter file, quantised ones in the one marking; whether there are any; the others' dtype).
+def adapter_tensors(path: str, wide: torch.dtype = torch.float32) -> tuple[dict[str, torch.Tensor], bool, torch.dtype]:
+    """(the adapter's tensors of a file, quantised ones in the one marking; whether there are any; the others' dtype).
 
     wide: the precision that float32 weights are kept in. A safetensors file's tensors stay on the disk until used.
     """
+    name = os.path.basename(path)
+    metadata = read_header(path, "adapter").metadata
     if is_gguf(path):
         narrow = torch.bfloat16 if wide == torch.float32 else wide  # what was 4 to 8 bits is not made 32
-        tensors, metadata = gguf_tensors(path, narrow), None
+        tensors = adapter_part(gguf_tensors(path, narrow, in_adapter))
     else:
-        tensors, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
-    tensors = {strip_prefix(key): value for key, value in tensors.items()}
+        tensors = adapter_part(read_tensors(path))
+    bad = first_bad(tensors)
+    if bad:
+        raise InputError(f"adapter: {name}: {bad} holds values that are no numbers (NaN or infinite).", _AGAIN)
     stored = comfy.utils.weight_dtype({key: value for key, value in tensors.items() if value.dtype not in FORMATS})
     kept = wide if stored in (torch.float32, None) else stored  # None: nothing but 8-bit weights
-    try:
-        return *one_marking(tensors, metadata, kept), kept
-    except ValueError as error:
-        raise InputError(
-            f"adapter: {os.path.basename(path)}: {error}.",
-            "Fetch it again, or choose one in fp16, scaled fp8 or GGUF.",
-        ) from error
+    return *_one_marking(tensors, metadata, kept, f"adapter: {name}"), kept
 
 
 def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dynamic: bool = False):
     """As `load_adapter`; wide: the precision that float32 weights are kept in."""
-    tensors, quantised, kept = read_tensors(path, wide)
+    tensors, quantised, kept = adapter_tensors(path, wide)
     shape = read_adapter({key: tuple(value.shape) for key, value in tensors.items()}, os.path.basename(path))
     offload = comfy.model_management.unet_offload_device()
     operations = comfy.ops.manual_cast
@@ -143,6 +142,31 @@ def load_adapter_file(path: str, wide: torch.dtype = torch.float32, disable_dyna
     comfy.model_management.archive_model_dtypes(adapter)
     patcher.cached_patcher_init = (load_adapter_file, (path, wide))  # lets the host make one copy per GPU
     return patcher
+
+
+def _base_header(path: str, name: str) -> Header:
+    header = read_header(path, "model")
+    if is_gguf(path):
+        raise InputError(
+            f"model: {name} is a GGUF file, which this node does not load.",
+            "Load it with Unet Loader (GGUF) of ComfyUI-GGUF and connect Apply InfiniteTalk Adapter.",
+        )
+    return header
+
+
+def _one_marking(tensors: dict, metadata: dict, wide: torch.dtype | None, label: str) -> tuple[dict, bool]:
+    device = comfy.model_management.get_torch_device()
+    try:  # on a GPU quantising anew takes seconds; not every other device knows fp8
+        return one_marking(tensors, metadata, wide, device if device.type == "cuda" else "cpu")
+    except ValueError as error:
+        raise InputError(f"{label}: {error}.", "Fetch it again, or choose one in fp16, scaled fp8 or GGUF.") from error
+
+
+def _check_base_numbers(path: str, name: str) -> None:
+    """Vectors and scales only: to look through 14 billion weights takes too long."""
+    for key, value in read_some(path, "model", lambda key, sides: sides < 2 or is_scale(key)):
+        if not is_finite(value):
+            raise InputError(f"model: {name}: {key} holds values that are no numbers (NaN or infinite).", _AGAIN)
 
 
 def patch_shape(patch, label: str = "model_patch"):

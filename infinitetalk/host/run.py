@@ -26,6 +26,7 @@ from ..table import overrides_at
 from ..takes import Take, first_takes, plan_takes, to_sample
 from ..timeline import plan
 from ..video import expected_bytes
+from .adapter_note import voices_warning
 from .checks import check_run, check_takes, sampled_sigmas
 from .denoise import Inputs, most_branches
 from .identity import environment, overrides_digest, run_identity
@@ -47,6 +48,10 @@ def render(inputs: Inputs, config: StreamConfig, wish: Wish = Wish(), node_id: s
     """
     wish = replace(wish, live=check_target(wish.live))
     check_run(inputs, config)
+    warning = voices_warning(inputs.model, len(inputs.features.voices))
+    if warning:
+        log.warning("InfiniteTalk: %s", warning)
+        say(warning, node_id)
     if wish.start is not None:
         check_start(wish.start, config.window.motion)
     first, takes = _takes(inputs, config, wish)
@@ -130,7 +135,8 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
         if session is not None:
             session.close()
     line = line or other_cache(run.inputs.model)
-    told = " ".join(part for part in (outputs.drift, line, run.told) if part)
+    warning = voices_warning(run.inputs.model, len(run.inputs.features.voices))
+    told = " ".join(part for part in (warning, outputs.drift, line, run.told) if part)
     say(f"{len(run.takes)} windows, {run.frames} frames, run {folder.name}. {told}".strip(), outputs.node_id)
     return path, line
 

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from ..disk import check_writable, whole
 from ..errors import InputError
 from ..model.compact import COMPACT, compact, compact_bytes
-from ..model.layouts import read_adapter
+from ..model.layouts import adapter_part, read_adapter
 from ..model.quantised import plain_shapes
-from .loading import ADAPTER_FOLDERS, check_adapter_file, find_file, read_shapes, read_tensors
+from .loading import adapter_tensors, check_adapter_file
+from .model_files import ADAPTER_FOLDERS, find_file, read_shapes
 
 FOLDER = "infinitetalk"
 FORBIDDEN = '/\\:*?"<>|\0'
@@ -43,9 +44,9 @@ def compact_file(source: Path, target: Path, form: str) -> str:
     """`source`, any adapter file, written to `target`, whole or not at all; a line on both sizes."""
     shapes = read_shapes(str(source), "adapter")
     read_adapter(shapes, source.name)
-    shapes = plain_shapes(shapes)
+    shapes = plain_shapes(adapter_part(shapes))
     check_writable(target.parent, compact_bytes(shapes, form))
-    tensors, _, _ = read_tensors(str(source))
+    tensors, _, _ = adapter_tensors(str(source))
     try:
         found = {key: value.contiguous() for key, value in compact(tensors, form)}
     except ValueError as error:

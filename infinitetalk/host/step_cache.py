@@ -27,7 +27,7 @@ from ..step_cache import POLYNOMIALS, WARM_UP, MagCache, Tally, TeaCache
 from .attach import CACHE_KEY
 from .block_cache import BlockCache, Decide, install
 from .guider import step_of
-from .loading import fingerprint
+from .model_files import fingerprint
 
 FOLDER = "infinitetalk"
 

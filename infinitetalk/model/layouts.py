@@ -1,29 +1,26 @@
-"""What a checkpoint is, told from its keys and shapes, never from its name.
+"""The two files that must fit: the adapter and the Wan model it was trained on, read from their keys and shapes.
 
 Input is a mapping key -> shape (a file's header is enough: nothing has to be loaded). Refusals are
 InputErrors that say what the file is and which one is wanted. Must not know the host or read files.
-Key facts: the published InfiniteTalk, LongCat-Avatar, HuMo, SkyReels V3 and Wan checkpoints.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..errors import InputError
 from .adapter import AdapterShape, adapter_shape
+from .keys import WITHIN, plain_key
+from .kinds import ADAPTER, FIVE_B, MODEL, NO_CLIP, OTHER_WAN, T2V, VACE, WANTED, Shapes, identify
 from .quantised import plain_shapes
 
-Shapes = Mapping[str, tuple[int, ...]]
-
-_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-_OTHER_PARTS = ("ref_conv.", "face_adapter.", "pose_patch_embedding", "control_adapter.", "motion_encoder.")
-_LORA_MARKS = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".diff_b", ".hada_w1_a")
-_WANTED_ADAPTER = (
-    "Choose an InfiniteTalk adapter, for example wan2.1_infiniteTalk_single_fp16.safetensors "
-    "or infinitetalk.safetensors."
-)
-_WANTED_BASE = "Choose Wan2.1 I2V 14B (480p or 720p), for example Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors."
+_ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.\d+\.(norm_x|audio_cross_attn)\.")
+_OF_ALL = ("scaled_fp8",)  # a mark of the file, not of a weight
+_WORKS_ON = "InfiniteTalk works on Wan2.1 image-to-video"
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -38,54 +35,47 @@ class BaseShape:
     in_dim: int
     out_dim: int
     clip: bool
-    vace: bool
+    vace: bool = False
     other: bool = False
 
 
-def strip_prefix(key: str) -> str:
-    """A key without the wrappers' prefixes."""
-    for prefix in _PREFIXES:
-        if key.startswith(prefix):
-            return key[len(prefix) :]
-    return key
+def adapter_part(content: Mapping[str, Value]) -> dict[str, Value]:
+    """The adapter's keys of a file, under their published names, with the markings of quantised weights.
+
+    content: key -> tensor or shape, of an adapter file or of a model with the adapter inside.
+    """
+    named = {plain_key(key): value for key, value in content.items()}
+    return {key: value for key, value in named.items() if _ADAPTER_KEY.match(key) or key in _OF_ALL}
 
 
-def _contains(shapes: Shapes, *parts: str) -> bool:
-    return any(part in key for key in shapes for part in parts)
+def base_part(content: Mapping[str, Value]) -> dict[str, Value]:
+    """What `adapter_part` leaves, under ComfyUI's names of a diffusion model; of a checkpoint with VAE and text encoder
+    the diffusion model alone."""
+    whole = any(key.startswith(WITHIN) for key in content)
+    named = {plain_key(key): value for key, value in content.items() if key.startswith(WITHIN) or not whole}
+    return {key: value for key, value in named.items() if not _ADAPTER_KEY.match(key)}
 
 
-def _what_else(shapes: Shapes) -> str | None:
-    """The name of a known file that is not an adapter, or None."""
-    if _contains(shapes, *_LORA_MARKS):
-        return "a LoRA"
-    if _contains(shapes, "audio_cross_attn.q_norm"):
-        return "a LongCat-Avatar model"
-    if _contains(shapes, "audio_proj_glob_"):
-        return "a HuMo model"
-    if any(key.startswith(("encoder.downsamples", "decoder.upsamples", "decoder.head.")) for key in shapes):
-        return "a Wan VAE"
-    if _contains(shapes, "feature_extractor.conv_layers."):
-        return "a wav2vec2 audio encoder"
-    if _contains(shapes, "vision_model.encoder.layers."):
-        return "a CLIP vision model"
-    if _contains(shapes, ".self_attn.q.") and _contains(shapes, "audio_cross_attn"):
-        return "a diffusion model with an audio part merged in"
-    if _contains(shapes, "patch_embedding."):
-        return "a diffusion model without the adapter"
-    return None
+def in_adapter(key: str) -> bool:
+    """Whether a file's key is of an adapter's tensor."""
+    return _ADAPTER_KEY.match(plain_key(key)) is not None
+
+
+def holds_adapter(content: Mapping[str, object]) -> bool:
+    """Whether a file has any tensor of an adapter."""
+    return any(map(in_adapter, content))
 
 
 def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
     """The sizes of the adapter in `shapes`; `name` is the input shown in errors.
 
-    Raises InputError for anything that is not a complete InfiniteTalk adapter. Quantised ones are read too.
+    Raises InputError for anything that holds no complete InfiniteTalk adapter. Quantised ones are read too, and one
+    inside a diffusion model.
     """
-    shapes = plain_shapes({strip_prefix(key): shape for key, shape in shapes.items()})
-    other = _what_else(shapes)
-    if other:
-        raise InputError(f"{name}: this file is {other}, not an InfiniteTalk adapter.", _WANTED_ADAPTER)
-    if "audio_proj.proj1.weight" not in shapes:
-        raise InputError(f"{name}: none of its {len(shapes)} tensors is an audio projection.", _WANTED_ADAPTER)
+    kind = identify(shapes)
+    shapes = plain_shapes(adapter_part(shapes))
+    if "audio_proj.proj1.weight" not in shapes or (kind.role not in (ADAPTER, MODEL)):
+        raise InputError(f"{name}: this file is {kind.name}, not an InfiniteTalk adapter.", WANTED[ADAPTER])
     missing = sorted(_expected_keys(shapes) - set(shapes))
     if missing:
         raise InputError(
@@ -106,11 +96,13 @@ def _expected_keys(shapes: Shapes) -> set[str]:
 
 def read_base(shapes: Shapes, name: str) -> BaseShape:
     """The sizes of a Wan diffusion model and a refusal of every kind InfiniteTalk was not trained on."""
-    shapes = {strip_prefix(key): shape for key, shape in shapes.items()}
+    kind = identify(shapes)
+    shapes = plain_shapes(base_part(shapes))
     patch = shapes.get("patch_embedding.weight")
     if patch is None or "blocks.0.self_attn.q.bias" not in shapes:
-        what = _what_else(shapes) or ("an InfiniteTalk adapter" if "audio_proj.proj1.weight" in shapes else None)
-        raise InputError(f"{name}: this file is {what or 'not a Wan diffusion model'}.", _WANTED_BASE)
+        raise InputError(f"{name}: this file is {kind.name}, not a Wan diffusion model.", WANTED[MODEL])
+    if kind.role != MODEL and kind.name != OTHER_WAN:
+        raise InputError(f"{name}: this is {kind.name}; {_WORKS_ON}.", WANTED[MODEL])
     blocks = {key.split(".")[1] for key in shapes if key.startswith("blocks.")}
     head = shapes.get("head.head.bias", (64,))[0]
     base = BaseShape(
@@ -119,8 +111,6 @@ def read_base(shapes: Shapes, name: str) -> BaseShape:
         in_dim=patch[1],
         out_dim=head // 4,
         clip="img_emb.proj.1.bias" in shapes,
-        vace=_contains(shapes, "vace_blocks.", "vace_patch_embedding"),
-        other=_contains(shapes, *_OTHER_PARTS),
     )
     check_base(base, name)
     return base
@@ -130,19 +120,19 @@ def check_base(base: BaseShape, name: str) -> None:
     """Refuse a Wan model that is not image-to-video with a CLIP branch."""
     what = None
     if base.vace:
-        what = "a VACE model"
+        what = VACE
     elif base.out_dim == 48:
-        what = "the Wan2.2 5B model"
+        what = FIVE_B
     elif base.in_dim == 16:
-        what = "a text-to-video model"
+        what = T2V
     elif base.in_dim != 36:
         what = f"a Wan model with {base.in_dim} input channels instead of 36"
     elif base.other:
         what = "a Wan model with parts of its own (Fun, Animate, camera control or the like)"
     elif not base.clip:
-        what = "a Wan model without the CLIP image branch (Wan2.2 I2V)"
+        what = NO_CLIP
     if what:
-        raise InputError(f"{name}: this is {what}; InfiniteTalk works on Wan2.1 image-to-video.", _WANTED_BASE)
+        raise InputError(f"{name}: this is {what}; {_WORKS_ON}.", WANTED[MODEL])
 
 
 def check_fit(adapter: AdapterShape, base: BaseShape, name: str) -> None:

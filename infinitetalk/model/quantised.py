@@ -1,4 +1,4 @@
-"""The markings of quantised adapter files, brought to one: ComfyUI's own, so that its layers keep the weights.
+"""The markings of quantised files, brought to one: ComfyUI's own, so that its layers keep the weights.
 
 A marked matrix is `X.weight` (8-bit), `X.weight_scale` (float32) and `X.comfy_quant` (JSON bytes: its format). Knows
 keys, dtypes and tensors; no host, no file and no adapter.
@@ -6,18 +6,24 @@ keys, dtypes and tensors; no host, no file and no adapter.
 | found in files | from | becomes |
 |---|---|---|
 | `scaled_fp8`, `X.scale_weight` | fp8-scaled repacks, older | float8_e4m3fn or float8_e5m2, by the weight |
-| `X.weight_scale` alone | fp8-scaled repacks, newer | the same |
+| `X.weight_scale` alone, one number | fp8-scaled repacks, newer | the same |
 | `X.comfy_quant`, or `_quantization_metadata` in the header | ComfyUI | as it says |
 | `X.weight._data`, `X.weight._scale` of int8 [out, 1] | optimum-quanto | int8_tensorwise, a scale for each row |
-| the same of fp8 | optimum-quanto | a float weight: ComfyUI's fp8 has one scale for all rows |
+| the same of fp8; `X.weight_scale` [out, 1] of fp8 | optimum-quanto; LightX2V | int8_tensorwise, quantised anew |
+
+ComfyUI's fp8 has one scale for all rows, hence the last line: 16-bit floats would take twice the memory, and int8 with
+a scale for each row is finer than fp8.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
 import torch
+
+from .keys import plain_key
 
 FORMATS = {
     torch.float8_e4m3fn: "float8_e4m3fn",
@@ -26,10 +32,22 @@ FORMATS = {
 }
 _DATA, _ROWS = ".weight._data", ".weight._scale"  # of quanto
 _SCALES = (".scale_weight", ".weight_scale")
-_NOTES = (".comfy_quant", ".scale_input", ".input_scale", ".input_scale._data", ".output_scale", "scaled_fp8")
+_NOTES = (
+    ".comfy_quant", ".scale_input", ".input_scale", ".input_scale._data", ".output_scale", ".weight_scale_2",
+    "scaled_fp8",
+)  # fmt: skip
+_TOLD = {"quanto": (_ROWS,), "ComfyUI's": (".comfy_quant",), "scaled": (*_SCALES, "scaled_fp8")}
+_NUMBERS = {
+    "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "I8": "int8", "U8": "4-bit", "F8_E4M3": "fp8",
+    "F8_E5M2": "fp8 (e5m2)",
+}  # fmt: skip
+_HEADER = "_quantization_metadata"  # ComfyUI's, in the header
+_CHUNK = 1024  # rows quantised at once: 56 MB in float32 of the widest matrix of 14B
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def plain_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def plain_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """The shapes of a file's weights without their markings: scales and notes left out, quanto's names undone."""
     return {
         f"{key[: -len(_DATA)]}.weight" if key.endswith(_DATA) else key: shape
@@ -38,16 +56,70 @@ def plain_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, 
     }
 
 
+def marking(shapes: Shapes, dtypes: Mapping[str, str] | None = None) -> str:
+    """How a file's weights are stored, for people; "" where the header does not tell.
+
+    dtypes: key -> dtype as the header names it. The commonest dtype by numbers of weights is the file's.
+    """
+    sizes: dict[str, int] = {}
+    for key, shape in shapes.items():
+        dtype = (dtypes or {}).get(key, "")
+        sizes[dtype] = sizes.get(dtype, 0) + math.prod(shape)
+    dtype = max(sizes, key=lambda name: sizes[name], default="")
+    number = _NUMBERS.get(dtype, f"GGUF {dtype}" if dtype else "8-bit")
+    for told, ends in _TOLD.items():
+        if any(key.endswith(ends) for key in shapes):
+            return f"{told} {number}"
+    return number if dtype else ""
+
+
+def is_scale(key: str) -> bool:
+    """Whether a key is a weight's scale in any marking."""
+    return key.endswith((*_SCALES, _ROWS))
+
+
+def has_marks(shapes: Shapes) -> bool:
+    """Whether any weight of a file has a scale."""
+    return any(is_scale(key) for key in shapes)
+
+
+def comfyui_reads(shapes: Shapes, dtypes: Mapping[str, str], metadata: Mapping[str, str]) -> bool:
+    """Whether ComfyUI's loader understands every marking of a diffusion model's file by itself.
+
+    dtypes: as a safetensors header names them. A marking that it does not know it would read as plain numbers without
+    their scales, and float8_e5m2 of the older marking as float8_e4m3fn.
+    """
+    if any(key.endswith(_ROWS) for key in shapes):
+        return False
+    if not has_marks(shapes) or _HEADER in metadata:
+        return True
+    scaled = [key for key in shapes if key.endswith(_SCALES)]
+    if all(f"{key.rpartition('.')[0]}.comfy_quant" in shapes for key in scaled):
+        return True
+    older = any(key.endswith("scaled_fp8") for key in shapes) and all(key.endswith(_SCALES[0]) for key in scaled)
+    weights = [f"{key.rpartition('.')[0]}.weight" for key in scaled]
+    return (
+        older
+        and all(shapes[key] in ((), (1,)) for key in scaled)
+        and all(dtypes.get(key) == "F8_E4M3" for key in weights)
+    )
+
+
 def one_marking(
-    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None, wide: torch.dtype
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str] | None,
+    wide: torch.dtype | None,
+    device: torch.device | str = "cpu",
 ) -> tuple[dict[str, torch.Tensor], bool]:
     """(tensors in the one marking, whether any weight is quantised).
 
-    metadata: of the file's header. wide: the dtype of what is not quantised. Activation scales are dropped: the product
-    multiplies in `wide`. Raises ValueError naming the weight for 8-bit data without its scale
-    or in a format of another name (with rotated or finer scaled blocks).
+    metadata: of the file's header. wide: the dtype of what is not quantised, None: as it is. device: where fp8 is
+    quantised anew. Activation scales are dropped: the files' makers never multiply in 8 bits. Raises ValueError naming
+    the weight for 8-bit data without its scale or in a format of another name (rotated, or with finer blocks).
     """
-    told = json.loads((metadata or {}).get("_quantization_metadata", "{}")).get("layers", {})
+    layers = json.loads((metadata or {}).get(_HEADER, "{}")).get("layers", {})
+    told = {plain_key(name): note for name, note in layers.items()}
+    exact = "scaled_fp8" in tensors and tensors["scaled_fp8"].numel() == 2  # the older mark for full precision
     found: dict[str, torch.Tensor] = {}
     quantised = False
     for key, value in tensors.items():
@@ -58,19 +130,60 @@ def one_marking(
         if scale is None or value.dtype not in FORMATS:
             if value.dtype in (torch.int8, torch.uint8):
                 raise ValueError(f"{key} is {str(value.dtype).removeprefix('torch.')} without a scale")
-            found[key] = value.to(wide)
+            found[key] = value if wide is None else value.to(wide)
             continue
         given = tensors.get(f"{name}.comfy_quant")
         note = told.get(name) or (None if given is None else json.loads(bytes(given.tolist()))) or {}
-        form = FORMATS[value.dtype]
-        if note.get("format", form) != form or note.get("convrot"):
+        if note.get("format", FORMATS[value.dtype]) != FORMATS[value.dtype] or note.get("convrot"):
             raise ValueError(f"{key} is quantised as {json.dumps(note)}, which is not known here")
-        scale = scale.float()
-        if value.dtype != torch.int8 and scale.numel() > 1:
-            found[f"{name}.weight"] = (value.float() * scale.reshape(-1, 1)).to(wide)
-            continue
-        found[f"{name}.weight"] = value
-        found[f"{name}.weight_scale"] = scale.reshape(-1, 1) if scale.numel() > 1 else scale.reshape(())
-        found[f"{name}.comfy_quant"] = torch.tensor(list(json.dumps({"format": form}).encode()), dtype=torch.uint8)
+        if scale.numel() not in (1, value.shape[0]):
+            raise ValueError(f"{key} has {scale.numel()} scales for {value.shape[0]} rows, which is not known here")
+        found.update(_marked(name, value, scale.float(), exact, device))
         quantised = True
     return found, quantised
+
+
+def _marked(name: str, value: torch.Tensor, scale: torch.Tensor, exact: bool, device) -> dict[str, torch.Tensor]:
+    rows = scale.numel() > 1
+    if rows and value.dtype != torch.int8:
+        value, scale = rows_in_int8(value, scale.reshape(-1, 1), device)
+    note: dict[str, object] = {"format": FORMATS[value.dtype]}
+    if exact or value.dtype == torch.int8:
+        note["full_precision_matrix_mult"] = True  # weights only, as their makers do
+    return {
+        f"{name}.weight": value,
+        f"{name}.weight_scale": scale.reshape(-1, 1) if rows else scale.reshape(()),
+        f"{name}.comfy_quant": torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8),
+    }
+
+
+def rows_in_int8(
+    data: torch.Tensor, scale: torch.Tensor, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """data [out, in] times scale [out, 1] as int8 [out, in] and its scale [out, 1], float32; both on the CPU."""
+    whole = torch.empty(data.shape, dtype=torch.int8)
+    scales = torch.empty(scale.shape, dtype=torch.float32)
+    for start in range(0, len(data), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        rows = data[part].to(device).float()
+        step = rows.abs().amax(dim=1, keepdim=True) / 127
+        whole[part] = rows.div_(step.clamp(min=torch.finfo(torch.float32).tiny)).round_().to(torch.int8)
+        scales[part] = step.cpu() * scale[part]
+    return whole, scales
+
+
+def first_bad(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """The first key whose tensor holds NaN or an infinity, or None. One pass, without a copy of any tensor."""
+    return next((key for key, value in tensors.items() if not is_finite(value)), None)
+
+
+def is_finite(value: torch.Tensor) -> bool:
+    """Whether no number of a tensor of any dtype is NaN or infinite."""
+    if value.numel() == 0 or not value.dtype.is_floating_point:
+        return True
+    if value.dtype == torch.float8_e4m3fn:  # its one NaN, of either sign
+        return not bool((value.view(torch.uint8) & 0x7F == 0x7F).any())
+    if value.dtype == torch.float8_e5m2:
+        return not bool((value.view(torch.uint8) & 0x7C == 0x7C).any())
+    least, most = torch.aminmax(value)  # NaN goes through
+    return bool(torch.isfinite(least) & torch.isfinite(most))

@@ -76,7 +76,7 @@ def test_a_silent_video_as_speech(server, graph, tmp_path):
     graph["20"] = {"class_type": "LoadVideo", "inputs": {"file": "silent.mp4"}}
     graph["21"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["20", 0]}}
     graph["7"]["inputs"]["audio"] = ["21", 1]
-    assert "audio: there is no sound" in refusal(server, graph)
+    assert "silent.mp4 holds no sound" in refusal(server, graph)
 
 
 def test_empty_speech(server, graph):

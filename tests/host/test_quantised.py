@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from infinitetalk.errors import InputError
 from tests.host.layouts import adapter_tensors
+from tests.host.markings import fp8, quanto, save_gguf
 
 DIM, LAYERS, FEATURES = 128, 2, 2 * 64
 
@@ -29,67 +30,14 @@ def plain() -> dict[str, torch.Tensor]:
     return adapter_tensors(DIM, LAYERS, FEATURES, token_width=64)
 
 
-def is_matrix(key: str, value: torch.Tensor) -> bool:
-    return value.ndim == 2 and key.endswith(".weight")
-
-
-def fp8(plain: dict, marking: str) -> tuple[dict, dict]:
-    """(tensors, metadata) in fp8 with a scale for each matrix: "older", "newer", "comfy" or "header" marked."""
-    tensors, layers = {}, {}
-    for key, value in plain.items():
-        if not is_matrix(key, value):
-            tensors[key] = value
-            continue
-        name, scale = key.removesuffix(".weight"), value.abs().max() / 448
-        tensors[key] = (value / scale).to(torch.float8_e4m3fn)
-        tensors[f"{name}.scale_weight" if marking == "older" else f"{name}.weight_scale"] = scale.reshape(())
-        layers[name] = {"format": "float8_e4m3fn"}
-        if marking == "comfy":
-            tensors[f"{name}.comfy_quant"] = torch.tensor(list(json.dumps(layers[name]).encode()), dtype=torch.uint8)
-    if marking == "older":
-        tensors["scaled_fp8"] = torch.zeros(0, dtype=torch.float8_e4m3fn)
-    return tensors, {"_quantization_metadata": json.dumps({"layers": layers})} if marking == "header" else {}
-
-
-def quanto(plain: dict, kind: torch.dtype) -> tuple[dict, dict]:
-    """(tensors, metadata) as optimum-quanto writes them: a scale for each row, and scales of activations."""
-    most, tensors = (127 if kind == torch.int8 else 448), {}
-    for key, value in plain.items():
-        if not is_matrix(key, value):
-            tensors[key] = value
-            continue
-        scale = value.abs().amax(dim=1, keepdim=True) / most
-        whole = value / scale
-        tensors[f"{key}._data"] = (whole.round() if kind == torch.int8 else whole).to(kind)
-        tensors[f"{key}._scale"] = scale
-        tensors[f"{key.removesuffix('.weight')}.input_scale"] = torch.ones(())
-        tensors[f"{key.removesuffix('.weight')}.output_scale"] = torch.ones(())
-    return tensors, {}
-
-
 FILES = {
     "fp8, older": (lambda plain: fp8(plain, "older"), torch.float8_e4m3fn, 0.04),
     "fp8, newer": (lambda plain: fp8(plain, "newer"), torch.float8_e4m3fn, 0.04),
     "fp8, ComfyUI's": (lambda plain: fp8(plain, "comfy"), torch.float8_e4m3fn, 0.04),
     "fp8, in the header": (lambda plain: fp8(plain, "header"), torch.float8_e4m3fn, 0.04),
     "quanto int8": (lambda plain: quanto(plain, torch.int8), torch.int8, 0.015),
-    "quanto fp8": (lambda plain: quanto(plain, torch.float8_e4m3fn), torch.float32, 0.04),
+    "quanto fp8": (lambda plain: quanto(plain, torch.float8_e4m3fn), torch.int8, 0.04),
 }
-
-
-def gguf_file(path, plain: dict, kind: str) -> None:
-    """Matrices in a kind of GGUF, all else in float32, as the published adapters are."""
-    from gguf import GGMLQuantizationType, GGUFWriter, quants
-
-    writer = GGUFWriter(path, "wan")
-    for key, value in plain.items():
-        whole = GGMLQuantizationType[kind if is_matrix(key, value) and value.shape[1] % 32 == 0 else "F32"]
-        data = quants.quantize(value.numpy(), whole)
-        writer.add_tensor(key, data, raw_dtype=whole)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 @pytest.mark.parametrize(
@@ -97,10 +45,11 @@ def gguf_file(path, plain: dict, kind: str) -> None:
     [("Q8_0", 0.012), ("Q5_1", 0.06), ("Q5_0", 0.08), ("Q4_1", 0.12), ("Q4_0", 0.15), ("BF16", 0.01), ("F16", 0.01)],
 )
 def test_gguf_adapters_are_read(plain, tmp_path, kind, bound):
-    from infinitetalk.host.loading import load_adapter_file, read_shapes
+    from infinitetalk.host.loading import load_adapter_file
+    from infinitetalk.host.model_files import read_shapes
 
     path = tmp_path / "adapter.gguf"
-    gguf_file(path, plain, kind)
+    save_gguf(path, plain, kind)
     assert read_shapes(str(path), "adapter") == {key: tuple(value.shape) for key, value in plain.items()}
     patch = load_adapter_file(str(path), torch.float16)
     assert {parameter.dtype for parameter in patch.model.parameters()} == {torch.float16}
@@ -111,10 +60,11 @@ def test_gguf_adapters_are_read(plain, tmp_path, kind, bound):
 def test_gguf_files_are_listed_and_found_in_the_adapters_folders(plain, tmp_path, monkeypatch):
     import folder_paths
 
-    from infinitetalk.host.loading import ADAPTER_FOLDERS, check_adapter_file, list_files, register_folders
+    from infinitetalk.host.loading import check_adapter_file
+    from infinitetalk.host.model_files import ADAPTER_FOLDERS, list_files, register_folders
 
     (tmp_path / "deep").mkdir()
-    gguf_file(tmp_path / "deep" / "Single_Q8.gguf", plain, "Q8_0")
+    save_gguf(tmp_path / "deep" / "Single_Q8.gguf", plain, "Q8_0")
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
     folder_paths.folder_names_and_paths["model_patches"] = ([str(tmp_path)], {".safetensors"})
     register_folders()
@@ -131,7 +81,7 @@ def test_blocks_of_256_are_read_as_the_package_reads_them(tmp_path, kind):
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, quants
 
-    from infinitetalk.gguf_file import gguf_shapes, gguf_tensors
+    from infinitetalk.gguf_file import gguf_header, gguf_tensors
 
     whole = GGMLQuantizationType[kind]
     block, size = GGML_QUANT_SIZES[whole]
@@ -142,15 +92,15 @@ def test_blocks_of_256_are_read_as_the_package_reads_them(tmp_path, kind):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert gguf_shapes(tmp_path / "k.gguf") == {"a.weight": (3, 512)}
+    assert gguf_header(tmp_path / "k.gguf") == ({"a.weight": (3, 512)}, {"a.weight": kind})
     found = gguf_tensors(tmp_path / "k.gguf", torch.float32)["a.weight"]
     assert torch.equal(found, torch.from_numpy(quants.dequantize(data, whole)).reshape(3, 512))
 
 
 def test_without_the_package_the_error_says_what_to_install(plain, tmp_path, monkeypatch):
-    from infinitetalk.host.loading import read_shapes
+    from infinitetalk.host.model_files import read_shapes
 
-    gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
+    save_gguf(tmp_path / "whole.gguf", plain, "Q8_0")
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(InputError, match="read by the package gguf") as refused:
         read_shapes(str(tmp_path / "whole.gguf"), "adapter")
@@ -159,9 +109,9 @@ def test_without_the_package_the_error_says_what_to_install(plain, tmp_path, mon
 
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.001])
 def test_a_gguf_file_that_is_cut_off_is_refused(plain, tmp_path, share):
-    from infinitetalk.host.loading import read_shapes
+    from infinitetalk.host.model_files import read_shapes
 
-    gguf_file(tmp_path / "whole.gguf", plain, "Q8_0")
+    save_gguf(tmp_path / "whole.gguf", plain, "Q8_0")
     content = (tmp_path / "whole.gguf").read_bytes()
     (tmp_path / "cut.gguf").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(InputError, match="cut.gguf is not a readable safetensors or GGUF file"):

@@ -207,7 +207,7 @@ def test_redos_that_differ_in_what_made_them_are_other_takes(machine, tmp_path):
 def test_a_curve_of_the_same_name_is_another_run(machine, tmp_path):
     import folder_paths
 
-    from infinitetalk.host.loading import register_folders
+    from infinitetalk.host.model_files import register_folders
     from infinitetalk.settings import CacheConfig
     from tests.host.machine import CONFIG
 

@@ -74,7 +74,7 @@ def features_of(places: Path) -> list[Path]:
 
 
 def test_a_file_is_decoded_once_for_each_of_its_states(places):
-    from infinitetalk.host.loading import fingerprint
+    from infinitetalk.host.model_files import fingerprint
     from infinitetalk.host.speech import find_speech, list_speech, load_speech
 
     path = write_wav(places / "input" / "a.wav", speech(2, 2))

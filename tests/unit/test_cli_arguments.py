@@ -71,8 +71,8 @@ def test_what_a_host_of_our_own_is_started_with():
 @pytest.mark.parametrize(
     ("arguments", "problem", "remedy"),
     [
-        (["--quant", "fp8"], "--quant: ComfyUI does not load", "--dit_path"),
-        (["--quant_dir", "x.safetensors"], "--quant_dir: ComfyUI does not load", "--dit_path"),
+        (["--quant", "fp8"], "--quant: a quanto file is given as what it holds", "--dit_path"),
+        (["--quant_dir", "x.safetensors"], "--quant_dir: a quanto file is given as what it holds", "--dit_path"),
         (["--dit_fsdp"], "--dit_fsdp: ComfyUI runs as one process", "MultiGPU CFG Split"),
         (["--t5_fsdp"], "--t5_fsdp: ", "MultiGPU CFG Split"),
         (["--ulysses_size", "8"], "--ulysses_size: ", "MultiGPU CFG Split"),

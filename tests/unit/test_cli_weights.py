@@ -82,13 +82,18 @@ def test_loras_keep_their_order_and_strength(folder):
 
 
 def test_the_reference_s_own_folder(folder):
-    """Its VAE loads; its model in parts and its pickled encoders are told apart from files that are merely absent."""
+    """Its VAE and its model in parts load; pickled encoders are told apart from files that are merely absent."""
     wan = folder / "Wan2.1-I2V-14B-480P"
-    put(wan / "diffusion_pytorch_model-00001-of-00007.safetensors", BASE.marks)
+    for number in range(1, 8):
+        part = wan / f"diffusion_pytorch_model-{number:05d}-of-00007.safetensors"
+        put(part, BASE.marks[number - 1 : number] or [f"blocks.{number}.norm3.bias"])
     for name in ("Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"):
         (wan / name).touch()
-    with pytest.raises(InputError, match="holds the model in 7 parts, which ComfyUI does not load.*\n.*--dit_path"):
+    assert weights("--ckpt_dir", wan).chosen[BASE].path.name == "diffusion_pytorch_model-00001-of-00007.safetensors"
+    part.unlink()
+    with pytest.raises(InputError, match="1 of the model's 7 parts are missing: .*00007-of-00007"):
         weights("--ckpt_dir", wan)
+    put(part, ["x"])
     whole = put(folder / "whole.safetensors", BASE.marks)
     found = weights("--ckpt_dir", wan, "--dit_path", whole)
     assert found.chosen[VAE].path == wan / "Wan2.1_VAE.pth" and found.chosen[BASE].path == whole
@@ -102,13 +107,13 @@ def test_the_reference_s_own_folder(folder):
     ("arguments", "problem", "remedy"),
     [
         (["--ckpt_dir", "nowhere"], "there is no folder nowhere", "Give the folder"),
-        (["--ckpt_dir", "empty"], "holds no Wan2.1 I2V model", "Give --dit_path with one file"),
+        (["--ckpt_dir", "empty"], "holds no Wan2.1 I2V model", "Give --dit_path with one"),
         (["--ckpt_dir", "twice"], "2 files are a base model: a.safetensors, b.safetensors", "Name one with --dit_path"),
         (["--dit_path", "model.pth"], "model.pth is not one .safetensors file", "README"),
         (["--dit_path", "model.gguf"], "model.gguf is not one .safetensors file", "README"),
         (["--dit_path", "no/such.safetensors"], "there is no no/such.safetensors", "Give the base model"),
         (["--dit_path", "adapter.safetensors"], "adapter.safetensors is another kind of file", "Give the base model"),
-        (["--infinitetalk_dir", "quanto.safetensors"], "is a quanto file of the reference", "Give the adapter"),
+        (["--infinitetalk_dir", "quanto.safetensors"], "is another kind of file", "Give the adapter"),
         (["--infinitetalk_dir", "empty"], "there is no empty/single/infinitetalk.safetensors", "Give the adapter"),
         (["--wav2vec_dir", "empty"], "empty has no config.json", "whole chinese-wav2vec2-base folder"),
         (["--lora_dir", "twice/no.safetensors"], "there is no twice/no.safetensors", "Give the LoRA"),

@@ -6,7 +6,8 @@ import pytest
 
 from infinitetalk.errors import InputError
 from infinitetalk.model.adapter import AdapterShape
-from infinitetalk.model.layouts import check_fit, read_adapter, read_base
+from infinitetalk.model.kinds import identify
+from infinitetalk.model.layouts import adapter_part, base_part, check_fit, read_adapter, read_base
 from tests.host.layouts import adapter_tensors, base_tensors
 
 
@@ -46,23 +47,9 @@ def test_the_published_adapter_has_the_published_sizes():
     assert read_adapter(full, "x") == AdapterShape(5120, 40, 12 * 768, 512, 32, 768)
 
 
-@pytest.mark.parametrize(
-    ("extra", "called"),
-    [
-        ({"diffusion_model.blocks.0.self_attn.q.lora_down.weight": (4, 256)}, "a LoRA"),
-        ({"blocks.0.self_attn.q.lora_A.weight": (4, 256)}, "a LoRA"),
-        ({"blocks.0.audio_cross_attn.q_norm.weight": (256,)}, "a LongCat-Avatar model"),
-        ({"audio_proj.audio_proj_glob_1.layer.weight": (256, 256)}, "a HuMo model"),
-        ({"decoder.head.0.gamma": (96, 1, 1, 1)}, "a Wan VAE"),
-        ({"wav2vec2.feature_extractor.conv_layers.0.conv.weight": (512, 1, 10)}, "a wav2vec2 audio encoder"),
-        ({"vision_model.encoder.layers.0.layer_norm1.weight": (1280,)}, "a CLIP vision model"),
-        (BASE, "a diffusion model without the adapter"),
-        ({**BASE, **ADAPTER}, "a diffusion model with an audio part merged in"),
-    ],
-)
-def test_other_files_are_called_what_they_are(extra, called):
-    assert (
-        refusal(read_adapter, extra, "adapter: x") == f"adapter: x: this file is {called}, not an InfiniteTalk adapter."
+def test_other_files_are_refused_as_adapters_by_what_they_are():
+    assert refusal(read_adapter, BASE, "adapter: x") == (
+        "adapter: x: this file is Wan2.1 I2V, not an InfiniteTalk adapter."
     )
 
 
@@ -74,8 +61,21 @@ def test_quantised_adapters_have_the_sizes_of_plain_ones(mark):
     assert read_adapter(quanto, "x") == read_adapter(ADAPTER, "x")
 
 
+@pytest.mark.parametrize("prefix", ["", "multitalk_"])
+def test_an_adapter_inside_a_model_is_found(prefix):
+    """WanVideoWrapper renames the audio projection of a model that it saves with the adapter."""
+    merged = {**BASE, **{f"{prefix}{k}" if k.startswith("audio_proj") else k: v for k, v in ADAPTER.items()}}
+    merged = {f"diffusion_model.{key}": shape for key, shape in merged.items()}
+    assert identify(merged).name == "Wan I2V with an InfiniteTalk adapter inside"
+    assert read_adapter(merged, "x") == read_adapter(ADAPTER, "x")
+    assert read_base(merged, "x") == read_base(BASE, "x")
+    assert adapter_part(merged) == ADAPTER and base_part(merged) == BASE
+
+
 def test_unknown_and_incomplete_files_are_refused():
-    assert "none of its 1 tensors is an audio projection" in refusal(read_adapter, {"weight": (1,)}, "adapter: x")
+    assert "this file is an unknown file of 1 tensors, not an InfiniteTalk adapter" in refusal(
+        read_adapter, {"weight": (1,)}, "adapter: x"
+    )
     cut = {key: shape for key, shape in ADAPTER.items() if not key.startswith("blocks.1.norm_x")}
     assert "2 tensors of the adapter are missing, first blocks.1.norm_x.bias" in refusal(
         read_adapter, cut, "adapter: x"
@@ -102,10 +102,12 @@ def test_other_wan_models_are_called_what_they_are(options, called):
 
 
 @pytest.mark.parametrize(
-    "part", ["ref_conv.weight", "face_adapter.fuser_blocks.0.linear.weight", "control_adapter.conv.bias"]
-)
-def test_models_with_tokens_or_parts_of_their_own_are_refused(part):
-    assert "with parts of its own" in refusal(read_base, {**BASE, part: (256, 16, 2, 2)}, "model: x")
+    ("part", "called"),
+    [("ref_conv.weight", "a Wan Fun or camera control model"), ("control_adapter.conv.bias", "a Wan Fun or camera"),
+     ("face_adapter.fuser_blocks.0.linear.weight", "a Wan-Animate model")],
+)  # fmt: skip
+def test_models_with_tokens_or_parts_of_their_own_are_refused(part, called):
+    assert called in refusal(read_base, {**BASE, part: (256, 16, 2, 2)}, "model: x")
 
 
 def test_files_that_are_no_diffusion_model_are_refused():

@@ -128,6 +128,25 @@ def test_pickled_code_is_never_run(tmp_path):
     with pytest.raises(InputError, match="pytorch_model.bin: it cannot be read"):
         load_wav2vec(tmp_path)
     assert not trace.exists()
+    (tmp_path / "pytorch_model.bin").rename(tmp_path / "model.safetensors")  # and not under another name either
+    with pytest.raises(InputError, match=r"model.safetensors: it cannot be read .*pickled file under another name"):
+        load_wav2vec(tmp_path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 380000000\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html><title>Hugging Face</title></html>" * 9, "a web page"),
+        (b"", "it is empty"),
+    ],
+)
+def test_what_is_saved_in_place_of_a_download_is_called_what_it_is(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: it cannot be read as model weights .*{told}"):
+        load_wav2vec(tmp_path)
 
 
 def without(key: str):
@@ -140,7 +159,14 @@ def with_value(key: str, value):
 
 LAST = "encoder.layers.1.final_layer_norm.bias"
 BAD = {
-    "another model": (lambda state: {"conv.weight": torch.zeros(2, 2)}, "not a wav2vec2 file, .* conv.weight"),
+    "another model": (lambda state: {"conv.weight": torch.zeros(2, 2)}, "but an unknown file .* conv.weight"),
+    "Whisper": (lambda state: {"model.encoder.conv1.weight": torch.zeros(2, 2, 3)}, "but a Whisper audio encoder"),
+    "HuBERT": (lambda state: {f"hubert.{k}": v for k, v in state.items()}, "but a HuBERT audio encoder"),
+    "WavLM": (
+        lambda state: state | {"encoder.layers.0.attention.gru_rel_pos_const": torch.ones(1)},
+        "but a WavLM audio encoder",
+    ),
+    "fairseq": (lambda state: state | {"post_extract_proj.weight": torch.zeros(1, 1)}, "but a wav2vec2 of fairseq"),
     "missing": (without(LAST), f"1 of .* missing: {LAST}"),
     "NaN": (with_value(LAST, lambda value: value * torch.nan), f"{LAST} holds NaN"),
     "odd width": (

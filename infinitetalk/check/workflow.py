@@ -1,0 +1,141 @@
+"""One sampler of a workflow looked over: its files, its scene, its windows, and what they will cost.
+
+Puts together what the other files of this folder read. Knows no host: files and the machine come in as arguments.
+"""
+
+from __future__ import annotations
+
+from ..config import FPS, VAE_SPACE
+from ..timeline import clock, plan, video_frames
+from ..video import expected_bytes
+from .cost import Machine, Model, Window, activation_bytes, least_bytes, peak_bytes, streamed_bytes, window_seconds
+from .graph import Graph
+from .report import Report, size_text
+from .scene import Locate, Scene, read_scene
+from .settings import Sampling, read_sampling
+from .weights import Open, Weights, read_weights
+
+LATENT_BYTES = 16 * 4  # of a latent cell that a window hands on, in float32
+FEW_STEPS = 12  # fewer than this blur without a distillation LoRA
+DISTILLED = ("lightx2v", "fusionx", "distill", "causvid", "accvid", "_lora")  # in names: keys do not tell
+FULL_WIDTH = 5120  # of Wan 14B, which the advice on steps is about
+
+
+def check_sampler(  # noqa: PLR0913  # everything that a check looks at
+    graph: Graph, sampler: str, locate: Locate, open_weight: Open, machine: Machine, report: Report
+) -> None:
+    """Tell what a sampler will do, and find what cannot work or works badly."""
+    sampling = read_sampling(graph, sampler, report)
+    scene = read_scene(graph, sampler, locate, report)
+    weights = read_weights(graph, sampler, open_weight, report)
+    weights.fit(report)
+    if scene.voices is not None and scene.voices > 1:
+        weights.check_speakers(scene.voices, report)
+    _check_steps(sampling, weights, report)
+    windows = _tell_plan(sampling, scene, report)
+    if windows and scene.size:
+        _tell_cost(sampling, scene, windows, weights, machine, report)
+
+
+def _check_steps(sampling: Sampling, weights: Weights, report: Report) -> None:
+    """Steps and scales against the LoRA: the commonest cause of a blurred or burnt picture."""
+    if weights.base is None or weights.base.dim != FULL_WIDTH or sampling.steps is None:
+        return
+    names = [weight.name for weight in weights.files if weight.role in ("lora", "model")]
+    distilled = [name for name in names if any(mark in name.lower() for mark in DISTILLED)]
+    text = sampling.guidance.at(0, sampling.steps).text if sampling.guidance else None
+    if sampling.steps < FEW_STEPS and not distilled:
+        report.warn(
+            f"steps: {sampling.steps} without a distillation LoRA give a blurred picture.",
+            "Load the LightX2V or FusionX LoRA, or use 40 steps.",
+        )
+    if distilled and text is not None and (sampling.steps >= FEW_STEPS or text > 1.5):
+        report.warn(
+            f"steps: {sampling.steps} steps at text scale {text:g} with {distilled[0]}, which was made for few steps "
+            "at text scale 1.",
+            "Choose its preset in InfiniteTalk Preset: 4 steps for LightX2V, 8 for FusionX, text scale 1.",
+        )
+
+
+def _tell_plan(sampling: Sampling, scene: Scene, report: Report) -> int | None:
+    """The number of windows, None while it is not known."""
+    if sampling.window is None or scene.frames is None:
+        return None
+    windows = plan(scene.frames, sampling.window, sampling.mode, begun=sampling.begun)
+    frames = video_frames(windows)
+    window, least = sampling.window, "at least " if sampling.cut else ""
+    report.tell(
+        "Plan",
+        f"{least}{len(windows)} {'window' if len(windows) == 1 else 'windows'} of {window.frames} frames, "
+        f"{window.motion} of them from the one before: {frames} frames, {frames / FPS:.2f} s of video",
+    )
+    if sampling.calls is not None:
+        branches = len(sampling.guidance.branches(sampling.steps))
+        report.tell(
+            "Plan",
+            f"{sampling.steps} steps, up to {branches} {'branch' if branches == 1 else 'branches'}: "
+            f"{sampling.calls} model calls a window, {len(windows) * sampling.calls} in all",
+        )
+    return len(windows)
+
+
+def _tell_cost(  # noqa: PLR0913  # what a cost is made of
+    sampling: Sampling, scene: Scene, windows: int, weights: Weights, machine: Machine, report: Report
+) -> None:
+    height, width = scene.size
+    window = Window(sampling.window.frames, height, width, sampling.calls or 0, sampling.window.motion)
+    disk = expected_bytes(width, height, scene.frames) + windows * (
+        LATENT_BYTES * (height // VAE_SPACE) * (width // VAE_SPACE) * (1 + (window.motion - 1) // 4)
+    )
+    report.tell("Cost", f"disk: about {size_text(disk)} of {size_text(machine.disk_free)} free")
+    if disk > machine.disk_free:
+        report.problem(
+            f"disk: the run may need {size_text(disk)}, {size_text(machine.disk_free)} are free.",
+            "Free some space, or start ComfyUI with --output-directory on another disk.",
+        )
+    _tell_ram(weights, machine, report)
+    model = weights.model()
+    if model is None:
+        return
+    if machine.memory is not None:
+        _tell_memory(model, window, machine, report)
+    seconds = window_seconds(model, window, machine, weights.vae_width) if sampling.calls else None
+    if seconds is not None:
+        whole = _time(windows * seconds)
+        report.tell("Cost", f"time: about {_time(seconds)} a window, {whole} in all on {machine.name}, after loading")
+
+
+def _tell_ram(weights: Weights, machine: Machine, report: Report) -> None:
+    needed = sum({weight.name: weight.bytes for weight in weights.files}.values())  # one file can be two things
+    if not needed:
+        return
+    report.tell("Cost", f"RAM: {size_text(needed)} of model files, {size_text(machine.ram)} in this machine")
+    room = machine.ram + (machine.memory or 0)
+    if needed > room:
+        report.warn(
+            f"RAM: the model files are {size_text(needed)}, this machine has {size_text(room)} of memory in all: they "
+            "will be read from the disk again and again.",
+            "Choose fp8 or GGUF files; the README's table of model files names them.",
+        )
+
+
+def _tell_memory(model: Model, window: Window, machine: Machine, report: Report) -> None:
+    least, peak = least_bytes(model, window), peak_bytes(model, window, machine.memory)
+    streamed = streamed_bytes(model, window, machine.memory)
+    report.tell(
+        "Cost",
+        f"GPU memory: peak about {size_text(peak)} of {size_text(machine.memory)}: {size_text(model.bytes)} of "
+        f"weights, {size_text(activation_bytes(model, window))} to work in",
+    )
+    if streamed:
+        report.tell("Cost", f"{size_text(streamed)} of the weights stay in RAM and are sent at every model call")
+    if least > machine.memory:
+        report.problem(
+            f"GPU memory: a window of {window.frames} frames at {window.width}x{window.height} needs at least "
+            f"{size_text(least)}, the card has {size_text(machine.memory)}.",
+            "Use fewer frames per window, such as 49 or 33, a smaller picture, or smaller model files.",
+        )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)

@@ -1,0 +1,49 @@
+"""Model files as the host's lists name them: where they are, how big, and the shapes in them. Loads no weights."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import folder_paths
+import torch
+
+from ..check.weights import Opened
+from ..errors import InputError
+from ..tensor_file import model_bytes
+from ..wav2vec import PICKLED, weights_file
+from .audio_encoder import find_encoder
+from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, read_shapes
+
+FOLDERS = {
+    "model": (MODEL_FOLDER, "unet_gguf"),
+    "adapter": ADAPTER_FOLDERS,
+    "vae": ("vae",),
+    "text_encoder": ("text_encoders", "clip_gguf"),
+    "clip_vision": ("clip_vision",),
+    "lora": ("loras",),
+}
+
+
+def open_weight(role: str, name: str, label: str) -> Opened:
+    """The file behind a loader's widget. Raises InputError for one that is absent or cannot be read."""
+    if role == "audio_encoder":
+        path = weights_file(Path(find_encoder(name)))
+    else:
+        known = tuple(folder for folder in FOLDERS[role] if folder in folder_paths.folder_names_and_paths)
+        path = Path(find_file(name, known, label))
+    shapes = _pickled_shapes(path, label) if path.suffix in PICKLED else read_shapes(str(path), label)
+    return Opened(path, model_bytes(path, label), shapes)
+
+
+def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:
+    """By the loader that runs no code and without the numbers. The reference's own files are such."""
+    try:
+        tensors = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{label}: {path.name} cannot be read as model weights ({reason[:160]}).",
+            "Choose a .safetensors file, or fetch it again.",
+        ) from error
+    return {key: tuple(value.shape) for key, value in tensors.items() if isinstance(value, torch.Tensor)}

@@ -1,0 +1,46 @@
+"""A model in parts: which files belong together, by their names alone. Reads no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import InputError
+
+# .../diffusion_pytorch_model-00002-of-00007.safetensors
+_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.safetensors)$", re.DOTALL)
+
+
+def model_parts(path: str | Path, label: str) -> list[str]:
+    """The files of a model: `path` alone, or all its parts in order. Raises InputError naming the missing ones."""
+    found = _PART.match(str(path))
+    if not found:
+        return [str(path)]
+    stem, count, end = found["stem"], found["count"], found["end"]
+    parts = [f"{stem}-{number:05d}-of-{count}{end}" for number in range(1, int(count) + 1)]
+    missing = [Path(part).name for part in parts if not Path(part).is_file()]
+    if missing:
+        raise InputError(
+            f"{label}: {len(missing)} of the model's {len(parts)} parts are missing: {', '.join(missing[:3])}.",
+            f"Put them beside {Path(path).name}.",
+        )
+    return parts
+
+
+def first_parts(names: Sequence[str]) -> list[str]:
+    """File names of which a model in parts keeps the first one that is there."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for name in sorted(names, key=lambda name: (bool(_PART.match(name)), name)):
+        part = _PART.match(name)
+        if part is None or (part["stem"], part["count"]) not in seen:
+            kept.append(name)
+        if part:
+            seen.add((part["stem"], part["count"]))
+    return [name for name in names if name in set(kept)]
+
+
+def is_part(path: str | Path) -> bool:
+    """Whether a file is, by its name, one of several of a model."""
+    return _PART.match(str(path)) is not None

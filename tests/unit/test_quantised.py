@@ -1,0 +1,59 @@
+"""What markings ComfyUI reads by itself, numbers brought from fp8 to int8, and numbers that are none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from infinitetalk.model.quantised import comfyui_reads, first_bad, rows_in_int8
+
+W, OLD, NEW, NOTE = "q.weight", "q.scale_weight", "q.weight_scale", "q.comfy_quant"
+E4M3, E5M2 = "F8_E4M3", "F8_E5M2"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtype", "metadata", "reads"),
+    [
+        ({W: (4, 4)}, "F16", {}, True),
+        ({W: (4, 4)}, E4M3, {}, True),
+        ({W: (4, 4), OLD: (), "scaled_fp8": (0,)}, E4M3, {}, True),
+        ({W: (4, 4), OLD: (1,), "scaled_fp8": (2,)}, E4M3, {}, True),
+        ({W: (4, 4), OLD: (), "scaled_fp8": (0,)}, E5M2, {}, False),
+        ({W: (4, 4), OLD: (4, 1), "scaled_fp8": (0,)}, E4M3, {}, False),
+        ({W: (4, 4), OLD: ()}, E4M3, {}, False),
+        ({W: (4, 4), NEW: ()}, E4M3, {}, False),
+        ({W: (4, 4), NEW: (), "scaled_fp8": (0,)}, E4M3, {}, False),
+        ({W: (4, 4), NEW: (4, 1)}, "I8", {}, False),
+        ({W: (4, 4), NEW: (), NOTE: (30,)}, E4M3, {}, True),
+        ({W: (4, 4), NEW: ()}, E4M3, {"_quantization_metadata": "{}"}, True),
+        ({f"{W}._data": (4, 4), f"{W}._scale": (4, 1)}, "I8", {}, False),
+    ],
+)
+def test_what_comfyui_reads_by_itself(shapes, dtype, metadata, reads):
+    assert comfyui_reads(shapes, {W: dtype}, metadata) == reads
+
+
+@pytest.mark.parametrize("rows", [1, 1500])  # within a chunk, and over more than one
+def test_int8_of_fp8_is_within_half_a_step(rows):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(rows, 64, generator=generator) * torch.logspace(-4, 2, rows)[:, None]
+    weight[0] = 0
+    scale = weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-9) / 448
+    data = (weight / scale).to(torch.float8_e4m3fn)
+    whole, steps = rows_in_int8(data, scale)
+    assert whole.dtype == torch.int8 and steps.shape == (rows, 1)
+    right = data.float() * scale
+    assert ((whole.float() * steps - right).abs() <= 0.501 * steps).all()
+    assert (whole.abs().amax(dim=1)[1:] == 127).all() and not whole[0].any()
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
+)
+def test_one_bad_number_is_found_in_any_dtype(dtype):
+    good = torch.linspace(-400, 400, 33).to(dtype)
+    assert first_bad({"a": good, "b": torch.tensor([-128, 127], dtype=torch.int8), "c": torch.empty(0)}) is None
+    for bad in [float("nan")] + [float("inf"), -float("inf")] * (dtype != torch.float8_e4m3fn):
+        value = good.clone()
+        value[7] = torch.tensor(bad).to(dtype)
+        assert first_bad({"a": good, "b": value}) == "b"
