@@ -154,7 +154,7 @@ def test_the_adapter_keeps_its_types_in_every_mode(machine, tmp_path):
     from demo.small_model import ADAPTER
     from infinitetalk.host.attach import attach
     from infinitetalk.host.loading import load_adapter_file
-    from tests.host.test_quantised import fp8
+    from tests.host.markings import fp8
 
     plain = {key: value.float() for key, value in load_file(machine.models / ADAPTER).items()}
     tensors, metadata = fp8(plain, "comfy")

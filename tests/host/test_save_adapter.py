@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from infinitetalk.errors import InputError
 from tests.host.layouts import adapter_tensors, base_tensors
-from tests.host.test_quantised import DIM, FEATURES, LAYERS, fp8, gguf_file, outputs
+from tests.host.markings import fp8, save_gguf
+from tests.host.test_quantised import DIM, FEATURES, LAYERS, outputs
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -61,7 +62,7 @@ def test_every_kind_of_source_can_be_saved(models):
     from infinitetalk.host.save_adapter import save_adapter
 
     plain = load_file(models / "model_patches" / "one.safetensors")
-    gguf_file(models / "model_patches" / "two.gguf", plain, "Q8_0")
+    save_gguf(models / "model_patches" / "two.gguf", plain, "Q8_0")
     tensors, metadata = fp8(plain, "older")
     tensors = {f"diffusion_model.{key}": value.contiguous() for key, value in tensors.items()}
     save_file(tensors, models / "model_patches" / "three.safetensors", metadata)
@@ -99,7 +100,7 @@ def test_what_is_no_adapter_is_refused_and_nothing_is_written(models):
 
     save_file(base_tensors(128, 1), models / "model_patches" / "base.safetensors")
     for call in (check_save, save_adapter):
-        with pytest.raises(InputError, match="this file is a diffusion model without the adapter"):
+        with pytest.raises(InputError, match="this file is Wan2.1 I2V, not an InfiniteTalk adapter"):
             call("base.safetensors", "fp8", "")
         with pytest.raises(InputError, match="none.safetensors is not in"):
             call("none.safetensors", "fp8", "")
