@@ -87,9 +87,9 @@ def test_run_command_reports_a_bad_set_and_a_refused_workflow(server, comfyui, s
 
 
 def test_a_failing_node_is_named_with_its_message(server, short):
-    silent = server.put_speech("too_short.wav", np.full(160, 0.1))
+    rough = server.put_speech("rough.wav", np.full(8_000, 0.1), 8_000)  # no encoder's rate
     with pytest.raises(HostError, match=r"InfiniteTalkAudioEncode \(node \w+\): ") as caught:
-        server.queue(changed(short, "LoadAudio", audio=silent))
+        server.queue(changed(short, "LoadAudio", audio=rough))
     assert caught.value.details["node_type"] == "InfiniteTalkAudioEncode"
     server.get("/system_stats")  # and the server lives on
 
