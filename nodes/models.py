@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..infinitetalk.errors import InputError
-from ..infinitetalk.host.adapter_note import BY_NAME, TRAINED_FOR, keep_note, note_of
+from ..infinitetalk.host.adapter_note import keep_note
 from ..infinitetalk.host.attach import attach
 from ..infinitetalk.host.loading import (
     INSIDE,
@@ -16,6 +16,7 @@ from ..infinitetalk.host.loading import (
     load_model,
 )
 from ..infinitetalk.host.model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, fingerprint, list_files
+from ..infinitetalk.model.trained_for import BY_NAME, TRAINED_FOR, note_of
 from .common import ALIASES, CATEGORY, verdict
 
 FROM_SOCKET = "(from model_patch)"

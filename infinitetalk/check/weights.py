@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..model.adapter import AdapterShape
 from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED, Kind, identify, plain_key
-from ..model.layouts import BaseShape, check_fit, read_adapter, read_base
+from ..model.layouts import BaseShape, check_fit, holds_adapter, read_adapter, read_base
 from ..model.lora import lora_fit
 from ..model.quantised import plain_shapes
+from ..model.trained_for import BY_NAME, TRAINED_FOR, note_of, warning
 from .cost import VAE_WIDTH, Model
 from .graph import UNKNOWN, Graph
 from .report import Report, size_text
@@ -37,16 +38,16 @@ LOADERS: dict[str, dict[str, str]] = {  # class -> widget -> role
 
 SOCKET = "("  # begins a choice that is no file, such as "(from model_patch)"
 ATTACH = ("InfiniteTalkLoadModel", "InfiniteTalkApplyAdapter")  # nothing else attaches an adapter as we read it
-SINGLE = "single"  # in a name: a hint, the keys are the same
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file and its header. shapes: key -> shape."""
+    """A file and its header. shapes: key -> shape; dtypes: key -> dtype as the header names it."""
 
     path: Path
     bytes: int
     shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
 
 
 Open = Callable[[str, str, str], Opened]  # role, name, label -> the file; raises InputError
@@ -54,7 +55,7 @@ Open = Callable[[str, str, str], Opened]  # role, name, label -> the file; raise
 
 @dataclass(frozen=True)
 class Weight:
-    """A file that a loader names. label: of the loader, for messages."""
+    """A file that a loader names. label: of the loader, for messages; trained_for: what it was told of an adapter."""
 
     role: str
     name: str
@@ -62,6 +63,7 @@ class Weight:
     bytes: int
     kind: Kind
     shapes: Mapping[str, tuple[int, ...]]
+    trained_for: str = BY_NAME
 
 
 @dataclass
@@ -99,6 +101,9 @@ class Weights:
             self.adapter = report.attempt(read_adapter, weight.shapes, weight.label)
             if self.adapter and self.base:
                 report.attempt(check_fit, self.adapter, self.base, weight.label)
+        if not self.of(ADAPTER):  # inside the model, if anywhere; a patch of another node is not seen
+            inside = [weight for weight in self.of(MODEL) if holds_adapter(weight.shapes)]
+            self.adapter = report.attempt(read_adapter, inside[0].shapes, inside[0].label) if inside else None
         for weight in self.files:
             if weight.role not in (MODEL, ADAPTER) and weight.kind.role != weight.role:
                 report.problem(f"{weight.label}: this file is {weight.kind.name}.", WANTED[weight.role])
@@ -108,14 +113,11 @@ class Weights:
                 self._fit_lora(weight, report)
 
     def check_speakers(self, voices: int, report: Report) -> None:
-        """Warn of an adapter that by its name was trained with one voice."""
+        """Warn of an adapter that was trained with one voice, by the user's choice or its name."""
         for weight in self.of(ADAPTER):
-            if SINGLE in weight.name.lower():
-                report.warn(
-                    f"{weight.label}: by its name {weight.name} was trained with one speaker, and {voices} voices are "
-                    "given.",
-                    "Choose the multi adapter, for example wan2.1_infiniteTalk_multi_fp16.safetensors.",
-                )
+            told = warning(note_of(weight.name, weight.trained_for), voices)
+            if told:
+                report.warn(f"{weight.label}: {told}", "The multi ones are in the README's table of model files.")
 
     def _fit_speech(self, weight: Weight, report: Report) -> None:
         plain = {key.removeprefix("wav2vec2."): shape for key, shape in weight.shapes.items()}
@@ -158,11 +160,15 @@ def read_weights(graph: Graph, sampler: str, open_weight: Open, report: Report) 
             name = graph.value(node, widget)
             if not isinstance(name, str) or name.startswith(SOCKET) or (role, name) in found:
                 continue
+            if role == VAE and not Path(name).suffix:
+                continue  # one that ComfyUI puts together from files of its own, such as taew2_1
             label = f"{graph.titled(node)}, {widget}"
             opened = report.attempt(open_weight, role, name, label)
             if opened is not None:
-                kind = identify(opened.shapes)
-                found[role, name] = Weight(role, name, label, opened.bytes, kind, opened.shapes)
+                kind = identify(opened.shapes, opened.dtypes)
+                told = graph.value(node, "trained_for", BY_NAME)
+                trained_for = told if told in TRAINED_FOR else BY_NAME
+                found[role, name] = Weight(role, name, label, opened.bytes, kind, opened.shapes, trained_for)
                 report.tell("Files", f"{role.replace('_', ' ')}: {name}: {kind}, {size_text(opened.bytes)}")
         if graph.kind(node) == "CLIPLoader" and graph.value(node, "type", "wan") not in ("wan", UNKNOWN):
             report.problem(

@@ -10,10 +10,10 @@ import torch
 
 from ..check.weights import Opened
 from ..errors import InputError
-from ..tensor_file import model_bytes
+from ..tensor_file import model_bytes, read_header
 from ..wav2vec import PICKLED, weights_file
 from .audio_encoder import find_encoder
-from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, read_shapes
+from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file
 
 FOLDERS = {
     "model": (MODEL_FOLDER, "unet_gguf"),
@@ -32,8 +32,10 @@ def open_weight(role: str, name: str, label: str) -> Opened:
     else:
         known = tuple(folder for folder in FOLDERS[role] if folder in folder_paths.folder_names_and_paths)
         path = Path(find_file(name, known, label))
-    shapes = _pickled_shapes(path, label) if path.suffix in PICKLED else read_shapes(str(path), label)
-    return Opened(path, model_bytes(path, label), shapes)
+    if path.suffix in PICKLED:
+        return Opened(path, path.stat().st_size, _pickled_shapes(path, label), {})
+    header = read_header(path, label)
+    return Opened(path, model_bytes(path, label), header.shapes, header.dtypes)
 
 
 def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:

@@ -80,8 +80,8 @@ def test_the_published_files_fit(look):
     report = look()
     assert not report.findings, report.text()
     files = report.sections["Files"]
-    assert "model: base.safetensors: Wan2.1 I2V, scaled 8-bit, 16.4 GB" in files
-    assert "adapter: adapter.safetensors: an InfiniteTalk adapter, 5.0 GB" in files
+    assert "model: base.safetensors: Wan2.1 I2V, scaled fp8, 16.4 GB" in files
+    assert "adapter: adapter.safetensors: an InfiniteTalk adapter, fp16, 5.0 GB" in files
     assert len(files) == 6
     assert report.sections["Plan"][1] == "40 steps, up to 3 branches: 120 model calls a window, 480 in all"
     told = " ".join(report.sections["Cost"])
@@ -189,7 +189,20 @@ def test_a_quanto_model_needs_no_map_and_brings_its_adapter(look):
     report = look({"model": both})
     assert not report.findings, report.text()
     (line,) = (line for line in report.sections["Files"] if line.startswith("model:"))
-    assert "Wan I2V with an InfiniteTalk adapter inside, quanto 8-bit" in line
+    assert "Wan I2V with an InfiniteTalk adapter inside, quanto int8" in line
+
+
+def test_an_adapter_inside_the_model_is_looked_at(look):
+    put(look, "diffusion_models", "merged.safetensors", {**wan_shapes(), **infinitetalk_shapes()})
+    put(look, "audio_encoders", "large.safetensors", wav2vec_shapes(24, 1024))
+    inside = {"model": {"model": "merged.safetensors", "adapter": "(inside the model)"}}
+    assert not look(inside).findings
+    wrong = look({**inside, "encoder": {"audio_encoder": "large.safetensors"}})
+    assert "24 layers of width 1024" in only_problem(wrong)[0]
+
+
+def test_a_vae_that_comfyui_puts_together_is_no_file(look):
+    assert not look({"vae": {"vae_name": "taew2_1"}}).findings
 
 
 def lora(width: int, modules: list[str], prefix: str = "diffusion_model.") -> dict:
@@ -251,7 +264,11 @@ def test_a_single_adapter_with_two_voices_is_told(look):
         **people,
         speakers=("InfiniteTalkSpeakers", both),
     )
-    assert "trained with one speaker, and 2 voices are given" in report.findings[0].what and not report.problems
+    assert (
+        "2 voices, but the adapter InfiniteTalk-Single_fp16.safetensors is for one by its name"
+        in report.findings[0].what
+    )
+    assert not report.problems
 
 
 BROKEN = {

@@ -94,7 +94,7 @@ def test_the_adapter_inside_needs_a_model_with_one(nodes):
     ],
 )
 def test_the_name_is_a_hint_and_the_user_decides(file, choice, trained_for, chosen):
-    from infinitetalk.host.adapter_note import note_of
+    from infinitetalk.model.trained_for import note_of
 
     note = note_of(file, choice)
     assert (note.file, note.trained_for, note.chosen) == (file, trained_for, chosen)
@@ -106,7 +106,8 @@ def test_the_name_is_a_hint_and_the_user_decides(file, choice, trained_for, chos
      ("MultiTalk/infinitetalk_multi.safetensors", "")],
 )  # fmt: skip
 def test_models_of_the_same_tensors_are_told_by_their_names(machine, caplog, file, twin):
-    from infinitetalk.host.adapter_note import BY_NAME, keep_note, note_of
+    from infinitetalk.host.adapter_note import keep_note
+    from infinitetalk.model.trained_for import BY_NAME, note_of
 
     caplog.set_level(logging.WARNING)
     keep_note(machine.plain.clone(), note_of(file, BY_NAME), None)
@@ -130,7 +131,8 @@ def test_both_nodes_keep_the_note_and_it_survives_clones(nodes):
 
 
 def test_the_sampler_warns_and_goes_on(machine, tmp_path, caplog):
-    from infinitetalk.host.adapter_note import BY_NAME, keep_note, note_of
+    from infinitetalk.host.adapter_note import keep_note
+    from infinitetalk.model.trained_for import BY_NAME, note_of
     from infinitetalk.speakers import Speakers
     from tests.host.test_run import read, run
 
