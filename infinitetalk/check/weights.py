@@ -106,7 +106,9 @@ class Weights:
             self.adapter = report.attempt(read_adapter, inside[0].shapes, inside[0].label) if inside else None
         for weight in self.files:
             if weight.role not in (MODEL, ADAPTER) and weight.kind.role != weight.role:
-                report.problem(f"{weight.label}: this file is {weight.kind.name}.", WANTED[weight.role])
+                # What is not known may be a file that the host reads all the same: no reason to stop a run.
+                find = report.problem if weight.kind.known else report.warn
+                find(f"{weight.label}: this file is {weight.kind.name}.", WANTED[weight.role])
             elif weight.role == SPEECH:
                 self._fit_speech(weight, report)
             elif weight.role == LORA:

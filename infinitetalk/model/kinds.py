@@ -35,6 +35,9 @@ NO_CLIP = "a Wan model without the CLIP image branch (Wan2.2 I2V)"
 OTHER_WAN = "a Wan diffusion model of another kind"
 
 
+_UNKNOWN = "an unknown file"
+
+
 @dataclass(frozen=True)
 class Kind:
     """name: with its article, for messages; role: what it is loaded as, "" for nothing of ours; marking: how its
@@ -45,6 +48,11 @@ class Kind:
     marking: str = ""
     width: int = 0
     layers: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether any row of the table tells it."""
+        return not self.name.startswith(_UNKNOWN)
 
     def __str__(self):
         return f"{self.name}, {self.marking}" if self.marking else self.name
@@ -60,7 +68,7 @@ def identify(shapes: Shapes, dtypes: Mapping[str, str] | None = None) -> Kind:
     for name, role, tells in _KNOWN:
         if tells(plain):
             return Kind(name, role, stored, _width(plain), _layers(plain))
-    return Kind(f"an unknown file of {len(shapes)} tensors", "", stored)
+    return Kind(f"{_UNKNOWN} of {len(shapes)} tensors", "", stored)
 
 
 _WIDTHS = (  # a tensor of each transformer here, and the axis that is as long as the transformer is wide

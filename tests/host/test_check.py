@@ -201,6 +201,13 @@ def test_an_adapter_inside_the_model_is_looked_at(look):
     assert "24 layers of width 1024" in only_problem(wrong)[0]
 
 
+def test_an_unknown_file_is_told_and_stops_nothing(look):
+    """It may be one that the host reads all the same."""
+    put(look, "text_encoders", "umt5_q8.safetensors", {"layer_of_tomorrow.weight": (256384, 4096)})
+    (finding,) = look({"text": {"clip_name": "umt5_q8.safetensors"}}).findings
+    assert finding.level == "warning" and "an unknown file of 1 tensors" in finding.what
+
+
 def test_a_vae_that_comfyui_puts_together_is_no_file(look):
     assert not look({"vae": {"vae_name": "taew2_1"}}).findings
 
