@@ -12,7 +12,7 @@ from pathlib import Path
 from ..model.adapter import AdapterShape
 from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED, Kind, identify, plain_key
 from ..model.layouts import BaseShape, check_fit, holds_adapter, read_adapter, read_base
-from ..model.lora import lora_fit
+from ..model.lora import NAMES, lora_fit
 from ..model.quantised import plain_shapes
 from ..model.trained_for import BY_NAME, TRAINED_FOR, note_of, warning
 from .cost import VAE_WIDTH, Model

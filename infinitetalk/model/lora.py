@@ -13,6 +13,7 @@ from .quantised import plain_shapes
 
 _PREFIX = "diffusion_model."
 _FLAT = ("lora_unet__", "lora_unet_")  # with dots written as underscores; the first is VideoX-Fun's
+NAMES = (_PREFIX, "lora_unet_")  # how modules that ComfyUI looks for begin
 _ENDS = re.compile(
     r"\.(lora_(down|up|A|B)(\.default)?\.weight|lora_mid\.weight|alpha|diff|diff_b|diff_m|dora_scale|"
     r"(hada|lokr)_\w+|set_weight)$"

@@ -231,10 +231,18 @@ def test_a_lora_that_fits_is_no_finding(look):
     assert not with_lora(look, lora(5120, MODULES)).findings
 
 
-@pytest.mark.parametrize("shapes", [lora(1536, MODULES), lora(5120, MODULES, ""), lora(5120, ["blocks.77.ffn.0"])])
-def test_a_lora_that_would_be_ignored_is_a_problem(look, shapes):
-    """Elsewhere it is silently dropped: one of another model, of unknown names, of other blocks."""
-    assert "modules of this LoRA fits the model" in only_problem(with_lora(look, shapes))[0]
+@pytest.mark.parametrize(
+    "shapes, level",
+    [
+        (lora(1536, MODULES), "problem"),
+        (lora(5120, ["blocks.77.ffn.0"]), "problem"),
+        (lora(5120, MODULES, ""), "warning"),
+    ],
+)
+def test_a_lora_that_would_be_ignored_is_told(look, shapes, level):
+    """Elsewhere it is silently dropped: one of another model, of other blocks, of unknown names."""
+    (finding,) = with_lora(look, shapes).findings
+    assert finding.level == level and "modules of this LoRA fits the model" in finding.what
 
 
 def test_a_lora_that_is_left_out_in_part_is_told(look):
