@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +56,8 @@ class Place:
             "PYTHONPATH": str(dev.ROOT),
             **options.pop("environment", {}),
         }
+        if os.name == "posix":  # a shell's background job ignores Ctrl-C, and would hand that down
+            options.setdefault("preexec_fn", functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
         return subprocess.Popen(
             command,
             cwd=self.folder,
