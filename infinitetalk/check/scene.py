@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..audio import MIN_SECONDS
 from ..buckets import MIN_SIDE, pick_bucket
 from ..config import FPS, SAMPLE_RATE, check_size
 from ..regions import Box, Canvas, assign, parse_box
@@ -22,7 +23,6 @@ from .report import Report
 Locate = Callable[[str], Path]  # a name in ComfyUI's input folder -> its path; raises InputError
 
 SOUND_FILES = {"LoadAudio": "audio", "InfiniteTalkLoadSpeech": "file"}  # class -> widget
-SHORTEST = 1 / FPS  # seconds: less has no frame
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,9 @@ def _seconds(graph: Graph, features: str | None, locate: Locate, report: Report)
     recording = report.attempt(lambda: read_recording(locate(name), label))
     if recording is None or recording.seconds is None:
         return None
-    if recording.seconds < SHORTEST:
+    if recording.seconds < MIN_SECONDS:
         report.problem(
-            f"{label}: {name} is {recording.seconds:.3f} s long, less than one frame ({SHORTEST:g} s).",
-            "Give a recording of speech.",
+            f"{label}: {name} lasts {recording.seconds:.3f} s.", f"Give at least {MIN_SECONDS:g} s of speech."
         )
         return None
     report.tell("Speech", f"{name}: {recording.seconds:.2f} s, {recording.rate} Hz")

@@ -70,7 +70,7 @@ def test_a_size_that_is_no_multiple_of_16_is_found(look):
     assert report.problems[0].what == "height: 456 is not a multiple of 16."
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.03])
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.09])
 def test_speech_without_a_frame_is_found(look, seconds):
     write_wave(look.folder / "none.wav", seconds)
     scene, report = look({"speech": {"audio": "none.wav"}})
