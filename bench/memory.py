@@ -6,9 +6,9 @@ a process of its own (`memory_cell.py`). A cap is kept twice: this process holds
 driver, the host's estimates and dynamic VRAM all find no more than on a real card; and torch's own allocator gets it
 as its limit. --by reserve leaves the card free and starts the host with --reserve-vram instead: what the host asks the
 driver then is too much, and dynamic VRAM's weights are outside torch's limit. q4 wants --gguf-pack, a checkout of the
-ComfyUI-GGUF pack. --settings measures what each memory setting does at 12 GB, with three branches. Rows go to
-FILE.jsonl after every cell and are read from there, so that several calls fill one table; --out FILE.md gets the
-table. --tiny runs the same on a CPU at toy sizes without caps.
+ComfyUI-GGUF pack. --settings measures what each memory setting does at 12 GB (--settings-at), with three branches.
+Rows go to FILE.jsonl after every cell and are read from there, so that several calls fill one table; --out FILE.md
+gets the table. --tiny runs the same on a CPU at toy sizes without caps.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", default=["dynamic"], choices=("dynamic", "static"), help="of the host")
     parser.add_argument("--by", default="ballast", choices=("ballast", "reserve"))
     parser.add_argument("--branches-at", type=int, default=16, help="the cap that is also run with three branches")
-    parser.add_argument("--settings", action="store_true", help="the settings at 12 GB instead of the caps")
+    parser.add_argument("--settings", action="store_true", help="the settings instead of the caps")
+    parser.add_argument("--settings-at", type=int, default=12, help="GB")
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, help="of the settings")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--gguf-pack", type=Path)
     parser.add_argument("--folder", type=Path, help="where the model files are kept (default: made and removed)")
@@ -70,7 +72,8 @@ def cells_of(options: argparse.Namespace, form: str) -> list[dict]:
     found = []
     for mode in options.modes:
         if options.settings:
-            found += [cell(0, 1, 3, mode), *(cell(12, 1, 3, mode, name) for name in SETTINGS)]
+            at, names = options.settings_at, options.only or SETTINGS
+            found += [cell(0, 1, 3, mode), *(cell(at, 1, 3, mode, name) for name in names)]
             continue
         for speakers in options.speakers:
             found += [cell(cap, speakers, 1, mode) for cap in (0, *options.caps)]

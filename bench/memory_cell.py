@@ -155,6 +155,7 @@ def window(cell: dict, result: dict) -> None:
     from infinitetalk.config import StreamConfig, WindowConfig
     from infinitetalk.host import run, vae
     from infinitetalk.host.attach import attached
+    from infinitetalk.host.memory import settle
     from infinitetalk.host.planned import Wish
     from infinitetalk.memory import MemoryConfig
     from infinitetalk.settings import GuidanceConfig
@@ -177,6 +178,8 @@ def window(cell: dict, result: dict) -> None:
     window = WindowConfig(frames, motion_frames(size))
     config = StreamConfig(window, GuidanceConfig(*SCALES[cell["branches"]]), mode="clip")
     wish = Wish(memory=None if cell["memory"] is None else MemoryConfig(**cell["memory"]))
+    result["chose"] = settle(inputs, config, wish.memory, cell["branches"]).told
+    result["check_s"] = said_by_the_check(model, cell)
     with tempfile.TemporaryDirectory() as folder, folders(Path(folder)):
         start = time.perf_counter()
         try:
@@ -188,6 +191,21 @@ def window(cell: dict, result: dict) -> None:
             result["forward_s"] = clock.per_forward(cell["branches"], cell["steps"])
 
 
+def said_by_the_check(model, cell: dict) -> float | None:
+    """Seconds that the check says for this window, without loading."""
+    from infinitetalk.check.cost import Model, Window, window_seconds
+    from infinitetalk.host.attach import attached
+    from infinitetalk.host.machine import this_machine
+
+    from .full_size import motion_frames
+
+    size, bytes_ = cell["size"], model.model_size() + attached(model).model_size()
+    of = Model(size["dim"], size["ffn"], size["layers"], int(bytes_))
+    calls = cell["steps"] * cell["branches"]
+    window = Window(cell["frames"], size["pixels"], size["pixels"], calls, motion_frames(size))
+    return window_seconds(of, window, this_machine(), size["vae"])
+
+
 def peaks(cell: dict, least: int | None) -> dict:
     """The most memory that was in use: torch's, the whole card's against the cap, and the process's in RAM."""
     import torch
@@ -196,7 +214,8 @@ def peaks(cell: dict, least: int | None) -> dict:
     if torch.cuda.is_available() and not cell["tiny"]:
         found["allocated_gib"] = torch.cuda.max_memory_allocated() / GIB
         found["reserved_gib"] = torch.cuda.max_memory_reserved() / GIB
-        found["card_gib"] = None if least is None else (cell["bytes"] - least) / GIB
+        known = least is not None and not (cell["by"] == "reserve" and cell["cap"])  # there more is free than is told
+        found["card_gib"] = (cell["bytes"] - least) / GIB if known else None
     return found
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 from .config import VAE_SPACE, VAE_TIME
 from .errors import InputError
+from .timeline import latent_frames
 
+FIT, BY_HAND = "fit my card", "by hand"
 BRANCHES = ("auto", "one by one")
 VAES = ("auto", "tiled")
 ADAPTERS = ("auto", "in RAM")
@@ -19,6 +21,7 @@ ADAPTERS = ("auto", "in RAM")
 GIB, MIB = 2**30, 2**20
 BATCH = 1.5  # times the estimate of a batch must be free before the host makes one
 USED = 0.75  # of the host's estimate that a forward takes at most; measured: 0.54 on an H100, 0.69 in bf16 on a CPU
+SURELY = 0.45  # that it takes at least: 0.49 in float32 on a CPU was the least measured
 LEAST = GIB  # beside that: CUDA's own memory, and the buffers that layers kept in RAM are brought into
 TILE, OVERLAP = 48, 16  # latent cells a side of a tile of the VAE, and shared with the next one
 SHORTEST = 21  # frames: shorter windows are mostly the frames that they continue from
@@ -75,6 +78,10 @@ class Job:
     vae_element: int = 2
     paged: bool = False
 
+    def forward(self, frames: int) -> int:
+        """The host's estimate of one branch's forward with a window of so many frames, bytes."""
+        return forward_bytes(self.dim, self.height, self.width, frames, self.element)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -85,15 +92,20 @@ class Fitted:
     reasons: tuple[str, ...]
 
 
-def forward_bytes(job: Job, frames: int | None = None) -> int:
-    """The host's estimate of one branch's forward without weights.
+def forward_bytes(dim: int, height: int, width: int, frames: int, element: int) -> int:
+    """The host's estimate of one branch's forward without weights: the model's width, a window in pixels and frames,
+    bytes per number.
 
     It covers the adapter: an audio attention needs two tensors of [tokens, width] where a block's FFN needs one of
     [tokens, 2.7 width] and more; the map and the rotation of several speakers stay below that too (docs/LOG.md).
     """
-    latent = 1 + ((frames or job.frames) - 1) // VAE_TIME
-    cells = latent * (job.height // VAE_SPACE) * (job.width // VAE_SPACE)
-    return int(cells * job.element * 0.01 * job.dim / 2222 * MIB)
+    cells = latent_frames(frames) * (height // VAE_SPACE) * (width // VAE_SPACE)
+    return int(cells * element * 0.01 * dim / 2222 * MIB)
+
+
+def least_bytes(forward: int, share: float = USED) -> int:
+    """What a card must have for a forward of this estimate when every weight stays in RAM."""
+    return int(share * forward) + LEAST
 
 
 def vae_bytes(height: int, width: int, element: int) -> int:
@@ -114,8 +126,9 @@ def fit(card: Card, job: Job) -> Fitted:
     The window's length is decided by the card's size alone, so that a run that goes on has the same windows; the
     rest, which does not change the pictures, by what is free.
     """
-    frames, reasons = _frames(card, job)
-    memory, one = MemoryConfig(), forward_bytes(job, frames)
+    frames = fitting_frames(card.total - card.reserved, job)
+    reasons = [] if frames == job.frames else [_shorter(card, job, frames)]
+    memory, one = MemoryConfig(), job.forward(frames)
     if job.branches > 1 and job.base + job.adapter + BATCH * job.branches * one > card.free:
         memory = replace(memory, branches="one by one")
         reasons.append(
@@ -137,22 +150,25 @@ def fit(card: Card, job: Job) -> Fitted:
     return Fitted(memory, frames, tuple(reasons))
 
 
-def _frames(card: Card, job: Job) -> tuple[int, list[str]]:
-    """The window's length, by the card's size: shorter only when one forward with all weights in RAM does not fit."""
-    room = card.total - card.reserved - LEAST
+def fitting_frames(room: int, job: Job) -> int:
+    """The window's length where `room` bytes of a card are ours: shorter only when one forward with all weights in RAM
+    does not fit."""
 
     def fits(frames: int) -> bool:
-        return USED * forward_bytes(job, frames) <= room
+        return least_bytes(job.forward(frames)) <= room
 
     shortest = max(SHORTEST, job.motion + VAE_TIME)
     if fits(job.frames) or job.frames <= shortest:
-        return job.frames, []
-    frames = next((n for n in range(job.frames - VAE_TIME, shortest, -VAE_TIME) if fits(n)), shortest)
-    wanted, found = (_gib(USED * forward_bytes(job, n)) for n in (job.frames, frames))
-    return frames, [
+        return job.frames
+    return next((n for n in range(job.frames - VAE_TIME, shortest, -VAE_TIME) if fits(n)), shortest)
+
+
+def _shorter(card: Card, job: Job, frames: int) -> str:
+    wanted, found = (_gib(USED * job.forward(n)) for n in (job.frames, frames))
+    return (
         f"windows of {frames} frames instead of {job.frames}: a forward takes {found} instead of {wanted}, "
-        f"this card has {_gib(room)} for it; another length is another run"
-    ]
+        f"this card has {_gib(card.total - card.reserved - LEAST)} for it; another length is another run"
+    )
 
 
 def _gib(count: float) -> str:

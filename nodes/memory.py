@@ -7,12 +7,9 @@ from comfy_api.latest import io, ui
 from ..infinitetalk.host.memory import told
 from ..infinitetalk.host.model_files import ADAPTER_FOLDERS, find_file, fingerprint, list_files
 from ..infinitetalk.host.save_adapter import check_save, save_adapter
-from ..infinitetalk.memory import ADAPTERS, BRANCHES, VAES, MemoryConfig
+from ..infinitetalk.memory import ADAPTERS, BRANCHES, BY_HAND, FIT, VAES, MemoryConfig
 from ..infinitetalk.model.compact import COMPACT
 from .common import ALIASES, CATEGORY, Memory, verdict
-
-FIT = "fit my card"
-BY_HAND = "by hand"
 
 
 class InfiniteTalkMemory(io.ComfyNode):

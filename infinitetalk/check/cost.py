@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config import SIZE_STEP, VAE_SPACE
+from ..config import SIZE_STEP
+from ..memory import forward_bytes, vae_bytes
 from ..timeline import latent_frames
 
 TEXT_TOKENS = 512 + 257  # what text and CLIP cross-attention read
@@ -16,9 +17,6 @@ VAE_WIDTH = 96  # channels of the published VAE's first stage
 # The Wan VAE in 16 bits takes 1.55 s to decode and 0.97 s to encode 81 frames of 640x640 on an H200 whose matrix
 # product reaches 690 TFLOP/s (measured 2026-11-22): as many products as it could have done in that time, per pixel.
 DECODE_FLOP, ENCODE_FLOP = 32.2e6, 20.2e6
-# ComfyUI's own estimates: activations of a Wan DiT per latent cell and channel width; the Wan VAE's per latent cell.
-ACTIVATION_BYTES = 0.01 * 2**20 / 2222
-DECODE_BYTES = 7000 * VAE_SPACE**2
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,6 @@ class Window:
     motion: int
 
     @property
-    def cells(self) -> int:
-        """Latent cells."""
-        return latent_frames(self.frames) * (self.height // VAE_SPACE) * (self.width // VAE_SPACE)
-
-    @property
     def tokens(self) -> int:
         return latent_frames(self.frames) * (self.height // SIZE_STEP) * (self.width // SIZE_STEP)
 
@@ -80,12 +73,7 @@ def forward_flop(model: Model, tokens: int) -> tuple[float, float]:
 
 def activation_bytes(model: Model, window: Window) -> int:
     """Working memory of one model call, as ComfyUI reserves it."""
-    return round(window.cells * model.width * ACTIVATION_BYTES * model.dim)
-
-
-def decode_bytes(window: Window, width: int = 2) -> int:
-    """Working memory of decoding a window whole, as ComfyUI reserves it."""
-    return DECODE_BYTES * (window.height // VAE_SPACE) * (window.width // VAE_SPACE) * width
+    return forward_bytes(model.dim, window.height, window.width, window.frames, model.width)
 
 
 def streamed_bytes(model: Model, window: Window, memory: int) -> int:
@@ -95,13 +83,8 @@ def streamed_bytes(model: Model, window: Window, memory: int) -> int:
 
 def peak_bytes(model: Model, window: Window, memory: int | None) -> int:
     """Most device memory that a window uses when it may use `memory`; None: as much as it likes."""
-    wanted = max(model.bytes + activation_bytes(model, window), decode_bytes(window))
+    wanted = max(model.bytes + activation_bytes(model, window), vae_bytes(window.height, window.width, model.width))
     return wanted if memory is None else min(wanted, memory)
-
-
-def least_bytes(model: Model, window: Window) -> int:
-    """What must fit at once: the working memory and a block's weights, and the one after it on its way."""
-    return activation_bytes(model, window) + 2 * model.bytes // max(1, model.layers)
 
 
 def window_seconds(model: Model, window: Window, machine: Machine, vae_width: int = VAE_WIDTH) -> float | None:

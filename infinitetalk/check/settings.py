@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import WindowConfig
+from ..memory import FIT
 from ..presets import PRESETS, Preset
 from ..settings import GuidanceConfig, parse_curve
 from .graph import UNKNOWN, Graph
@@ -20,7 +21,8 @@ SAMPLERS = ("InfiniteTalkSampler", "InfiniteTalkWindow")
 @dataclass(frozen=True)
 class Sampling:
     """window: its lengths; steps: that are run in a window; guidance: its scales; preset: the one that gives them;
-    mode: as the sampler's; begun: the speech goes on after a video; cut: the source's scenes are known when it runs.
+    mode: as the sampler's; begun: the speech goes on after a video; cut: the source's scenes are known when it runs;
+    fit: the window is shortened where the card needs it.
     """
 
     window: WindowConfig | None
@@ -30,6 +32,7 @@ class Sampling:
     mode: str = "streaming"
     begun: bool = False
     cut: bool = False
+    fit: bool = False
 
     @property
     def calls(self) -> int | None:
@@ -51,7 +54,9 @@ def read_sampling(graph: Graph, sampler: str, report: Report) -> Sampling:
     guidance = _guidance(graph, graph.link(sampler, "guidance"), preset, report)
     mode = _widget(graph, sampler, "mode", "streaming") or "streaming"
     begun, cut = (graph.link(sampler, name) is not None for name in ("start", "scenes"))
-    return Sampling(window, steps, guidance, preset, mode, begun, cut)
+    memory = graph.link(sampler, "memory")
+    fit = graph.kind(memory) == "InfiniteTalkMemory" and graph.value(memory, "choice", FIT) == FIT
+    return Sampling(window, steps, guidance, preset, mode, begun, cut, fit)
 
 
 def _widget(graph: Graph, node: str, name: str, default: Any) -> Any:

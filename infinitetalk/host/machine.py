@@ -64,13 +64,16 @@ def speeds(device: str) -> tuple[float | None, float | None, float | None]:
 
 
 def _seconds(work: Callable[[], object], place: torch.device) -> float:
+    """The shortest of several times: a single pause of the machine would else double what a window is said to take."""
     work()  # the first call picks and loads the kernels
     _wait(place)
-    started = time.perf_counter()
+    taken = []
     for _ in range(REPEATS):
+        started = time.perf_counter()
         work()
-    _wait(place)
-    return (time.perf_counter() - started) / REPEATS
+        _wait(place)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
 
 
 def _wait(place: torch.device) -> None:

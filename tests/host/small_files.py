@@ -41,7 +41,7 @@ def forward(model, patch=None) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
 
     def rand(*shape):
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=generator).to(model.load_device)
 
     noise, picture, text, clip = rand(1, 16, 3, 4, 4), rand(1, 20, 3, 4, 4), rand(1, 8, 4096), rand(1, 257, 1280)
     features = rand(3, 5 * FEATURES), rand(3, 8 * FEATURES)
@@ -55,7 +55,7 @@ def forward(model, patch=None) -> torch.Tensor:
     options = {**model.model_options["transformer_options"], "wrappers": model.wrappers}
     return model.model.apply_model(
         noise,
-        torch.tensor([0.7]),
+        torch.tensor([0.7], device=noise.device),
         c_concat=picture,
         c_crossattn=text,
         clip_fea=clip,

@@ -217,13 +217,13 @@ def test_what_fits_a_card_is_settled_from_the_runs_own_sizes(machine, tmp_path, 
 def test_a_shortened_window_is_planned_and_found_again(machine, tmp_path, monkeypatch):
     from infinitetalk.config import WindowConfig
     from infinitetalk.host import memory
-    from infinitetalk.memory import USED, forward_bytes
+    from infinitetalk.memory import least_bytes
     from tests.host.machine import CONFIG, Machine
 
     longer = Machine(machine.models, frames=WindowConfig(33, 5))
     config = replace(CONFIG, window=longer.frames)
     job = memory.job_of(longer.inputs(13), config, 3)
-    total = GIB + int(USED * forward_bytes(job, 29))  # CUDA's own and a window of 29 frames, no more
+    total = least_bytes(job.forward(29))  # a window of 29 frames, no more
     monkeypatch.setattr(memory, "card_of", lambda device: Card(total, 0, GIB))
     done = rendered(longer, tmp_path, MemoryConfig(fit=True), config)
     assert "windows of 29 frames instead of 33" in (done.path.parent / "log.txt").read_text()

@@ -23,8 +23,9 @@ def card(gib: float, used: float = 0.0) -> Card:
 
 def test_the_hosts_estimates_at_the_published_size():
     # 21 latent frames of 80x80 cells, two bytes, one hundredth of a MiB, 5120/2222.
-    assert forward_bytes(BF16) / 2**20 == pytest.approx(21 * 80 * 80 * 2 * 0.01 * 5120 / 2222, abs=1)
-    assert forward_bytes(BF16, 41) == pytest.approx(forward_bytes(BF16) * 11 / 21, rel=1e-6)
+    assert forward_bytes(5120, 640, 640, 81, 2) / 2**20 == pytest.approx(21 * 80 * 80 * 2 * 0.01 * 5120 / 2222, abs=1)
+    assert BF16.forward(81) == forward_bytes(5120, 640, 640, 81, 2)
+    assert BF16.forward(41) == pytest.approx(BF16.forward(81) * 11 / 21, rel=1e-6)
     assert vae_bytes(640, 640, 2) == 7000 * 80 * 80 * 64 * 2
     assert tile_bytes(BF16) == 7000 * 384 * 384 * 2 + 2 * 4 * 3 * 81 * 640 * 640
 
