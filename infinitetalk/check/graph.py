@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN = object()  # a value that another node gives when it runs
+# Inputs that pictures, sound or words come in at: what makes those is another job, of models of its own.
+_MADE = re.compile(r"image|video|mask|latent|pixels|samples|frames|boxes|^audio$|^text$|string|^run$")
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,18 @@ class Graph:
         found = {name: self.link(node, name) for name in self.nodes[node]["inputs"]}
         return {name: source for name, source in found.items() if source is not None}
 
-    def upstream(self, node: str) -> list[str]:
-        """The node and all that it depends on, each once, the nearest first."""
-        found, waiting = dict.fromkeys([node]), [node]
+    def upstream(self, node: str, *names: str) -> list[str]:
+        """The nodes that come in at these inputs, and all that they are made of, each once, the nearest first.
+
+        What makes pictures, sound or words on the way does not belong to it.
+        """
+        found: dict[str, None] = {}
+        waiting = [source for name in names if (source := self.link(node, name)) is not None]
         while waiting:
-            for source in self.links(waiting.pop(0)).values():
-                if source not in found:
-                    found[source] = None
-                    waiting.append(source)
+            source = waiting.pop(0)
+            if source not in found:
+                found[source] = None
+                waiting += [link for name, link in self.links(source).items() if not _MADE.search(name)]
         return list(found)
 
     def along(self, node: str, name: str) -> Iterator[str]:

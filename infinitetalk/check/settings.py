@@ -46,7 +46,8 @@ def read_sampling(graph: Graph, sampler: str, report: Report) -> Sampling:
     """The settings of a sampler; finds those that are refused."""
     frames, motion = (_widget(graph, sampler, *entry) for entry in (("frames_per_window", 81), ("motion_frames", 9)))
     window = None if None in (frames, motion) else report.attempt(WindowConfig, frames, motion)
-    preset = next((one for node in graph.upstream(sampler) if (one := _preset(graph, node))), None)
+    nodes = graph.upstream(sampler, "sigmas", "guidance", "model")
+    preset = next((one for node in nodes if (one := _preset(graph, node))), None)
     steps = _steps(graph, graph.link(sampler, "sigmas"), preset, report)
     strength = _widget(graph, sampler, "source_strength", 1.0)
     if steps is not None and strength is not None:

@@ -6,14 +6,15 @@ The loaders are ComfyUI's own, ours, and those of the GGUF pack; what other node
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..model.adapter import AdapterShape
-from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED, Kind, identify, plain_key
+from ..model.keys import known_to_comfyui, plain_key
+from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED, Kind, identify
 from ..model.layouts import BaseShape, check_fit, holds_adapter, read_adapter, read_base
 from ..model.lora import NAMES, lora_fit
-from ..model.quantised import plain_shapes
+from ..model.quantised import comfyui_reads, has_marks, plain_shapes
 from ..model.trained_for import BY_NAME, TRAINED_FOR, note_of, warning
 from .cost import VAE_WIDTH, Model
 from .graph import UNKNOWN, Graph
@@ -29,6 +30,8 @@ LOADERS: dict[str, dict[str, str]] = {  # class -> widget -> role
     "ModelPatchLoader": {"name": ADAPTER},
     "LoraLoaderModelOnly": {"lora_name": LORA},
     "LoraLoader": {"lora_name": LORA},
+    "LoraLoaderBypass": {"lora_name": LORA},
+    "LoraLoaderBypassModelOnly": {"lora_name": LORA},
     "VAELoader": {"vae_name": VAE},
     "CLIPLoader": {"clip_name": TEXT},
     "CLIPLoaderGGUF": {"clip_name": TEXT},
@@ -36,18 +39,33 @@ LOADERS: dict[str, dict[str, str]] = {  # class -> widget -> role
     "AudioEncoderLoader": {"audio_encoder_name": SPEECH},
 }
 
+COMES_IN = {  # a sampler's input -> what is looked for behind it; a scheduler's model is only asked for its shift
+    "model": (MODEL, ADAPTER, LORA),
+    "vae": (VAE,),
+    "positive": (TEXT,),
+    "negative": (TEXT,),
+    "features": (SPEECH,),
+    "reference": (VAE, CLIP),
+    "table": (TEXT, VAE, CLIP),
+    "redo": (TEXT, VAE, CLIP),
+}
+OURS = ("InfiniteTalk", "UnetLoaderGGUF", "CLIPLoaderGGUF")  # begins a loader that is not ComfyUI's own
+
 SOCKET = "("  # begins a choice that is no file, such as "(from model_patch)"
 ATTACH = ("InfiniteTalkLoadModel", "InfiniteTalkApplyAdapter")  # nothing else attaches an adapter as we read it
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file and its header. shapes: key -> shape; dtypes: key -> dtype as the header names it."""
+    """A file and its header. shapes: key -> shape; dtypes: key -> dtype as the header names it; part: whether it is
+    one of several files of a model; all of them are opened."""
 
     path: Path
     bytes: int
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    part: bool = False
 
 
 Open = Callable[[str, str, str], Opened]  # role, name, label -> the file; raises InputError
@@ -95,8 +113,8 @@ class Weights:
 
     def fit(self, report: Report) -> None:
         """Find files that are no such thing, and those that do not fit together."""
-        for weight in self.of(MODEL):
-            self.base = report.attempt(read_base, weight.shapes, weight.label)
+        bases = [report.attempt(read_base, weight.shapes, weight.label) for weight in self.of(MODEL)]
+        self.base = bases[0] if len(bases) == 1 else None  # of several, such as merged ones, nobody can tell
         for weight in self.of(ADAPTER):
             self.adapter = report.attempt(read_adapter, weight.shapes, weight.label)
             if self.adapter and self.base:
@@ -157,30 +175,67 @@ class Weights:
 def read_weights(graph: Graph, sampler: str, open_weight: Open, report: Report) -> Weights:
     """The files of all loaders before a sampler; finds those that are absent or cannot be read, and tells the rest."""
     found: dict[tuple[str, str], Weight] = {}
-    for node in graph.upstream(sampler):
-        for widget, role in LOADERS.get(graph.kind(node), {}).items():
-            name = graph.value(node, widget)
-            if not isinstance(name, str) or name.startswith(SOCKET) or (role, name) in found:
-                continue
-            if role == VAE and not Path(name).suffix:
-                continue  # one that ComfyUI puts together from files of its own, such as taew2_1
-            label = f"{graph.titled(node)}, {widget}"
-            opened = report.attempt(open_weight, role, name, label)
-            if opened is not None:
-                kind = identify(opened.shapes, opened.dtypes)
-                told = graph.value(node, "trained_for", BY_NAME)
-                trained_for = told if told in TRAINED_FOR else BY_NAME
-                found[role, name] = Weight(role, name, label, opened.bytes, kind, opened.shapes, trained_for)
-                report.tell("Files", f"{role.replace('_', ' ')}: {name}: {kind}, {size_text(opened.bytes)}")
-        if graph.kind(node) == "CLIPLoader" and graph.value(node, "type", "wan") not in ("wan", UNKNOWN):
-            report.problem(
-                f"{graph.titled(node)}: type {graph.value(node, 'type')!r} makes other text embeddings than Wan's.",
-                "Set its type to wan.",
-            )
+    for entry, roles in COMES_IN.items():
+        for node in graph.upstream(sampler, entry):
+            for widget, role in LOADERS.get(graph.kind(node), {}).items():
+                name = graph.value(node, widget)
+                if role in roles and _is_file(role, name) and (role, name) not in found:
+                    weight = _read(graph, node, widget, role, open_weight, report)
+                    if weight is not None:
+                        found[role, name] = weight
+            if TEXT in roles and graph.kind(node) in ("CLIPLoader", "CLIPLoaderGGUF"):
+                _check_type(graph, node, report)
     weights = Weights(list(found.values()))
-    if weights.of(MODEL) and not any(graph.kind(node) in ATTACH for node in graph.upstream(sampler)):
+    if weights.of(MODEL) and not any(graph.kind(node) in ATTACH for node in graph.upstream(sampler, "model")):
         report.problem(
             f"{graph.titled(sampler)}, model: no InfiniteTalk adapter is attached to it.",
             "Put Apply InfiniteTalk Adapter between the model's loader and the sampler.",
         )
     return weights
+
+
+def _is_file(role: str, name: object) -> bool:
+    if not isinstance(name, str) or name.startswith(SOCKET):
+        return False
+    return role != VAE or bool(Path(name).suffix)  # without: put together from files of its own, such as taew2_1
+
+
+def _read(
+    graph: Graph, node: str, widget: str, role: str, open_weight: Open, report: Report
+) -> Weight | None:  # fmt: skip
+    name, label = graph.value(node, widget), f"{graph.titled(node)}, {widget}"
+    opened = report.attempt(open_weight, role, name, label)
+    if opened is None:
+        return None
+    kind = identify(opened.shapes, opened.dtypes)
+    told = graph.value(node, "trained_for", BY_NAME)
+    trained_for = told if told in TRAINED_FOR else BY_NAME
+    report.tell("Files", f"{role.replace('_', ' ')}: {name}: {kind}, {size_text(opened.bytes)}")
+    if kind.role == role and not graph.kind(node).startswith(OURS):
+        _check_reader(opened, role, label, report)
+    return Weight(role, name, label, opened.bytes, kind, opened.shapes, trained_for)
+
+
+def _check_reader(opened: Opened, role: str, label: str, report: Report) -> None:
+    """Find files that are right, and that ComfyUI's own loader misreads or does not read."""
+    ours = {MODEL: "Load InfiniteTalk Model", ADAPTER: "Apply InfiniteTalk Adapter"}.get(role)
+    wrong = None
+    if opened.part:
+        wrong = "this loader reads one of the model's several files and not the others"
+    elif role == MODEL and not comfyui_reads(opened.shapes, opened.dtypes, opened.metadata):
+        wrong = "this loader takes these 8-bit weights for plain numbers, without their scales"
+    elif role == MODEL and not all(map(known_to_comfyui, opened.shapes)):
+        wrong = "this loader does not know the names of its tensors"
+    elif role == ADAPTER and has_marks(opened.shapes):
+        wrong = "this loader does not read 8-bit weights"
+    if wrong:
+        remedy = f"Choose the file in {ours}." if ours else WANTED[role]
+        report.problem(f"{label}: {opened.path.name}: {wrong}.", remedy)
+
+
+def _check_type(graph: Graph, node: str, report: Report) -> None:
+    kind = graph.value(node, "type", "wan")
+    if kind not in ("wan", UNKNOWN):
+        report.problem(
+            f"{graph.titled(node)}: type {kind!r} makes other text embeddings than Wan's.", "Set its type to wan."
+        )

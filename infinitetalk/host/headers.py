@@ -10,6 +10,7 @@ import torch
 
 from ..check.weights import Opened
 from ..errors import InputError
+from ..parts import is_part
 from ..tensor_file import model_bytes, read_header
 from ..wav2vec import PICKLED, weights_file
 from .audio_encoder import find_encoder
@@ -35,7 +36,8 @@ def open_weight(role: str, name: str, label: str) -> Opened:
     if path.suffix in PICKLED:
         return Opened(path, path.stat().st_size, _pickled_shapes(path, label), {})
     header = read_header(path, label)
-    return Opened(path, model_bytes(path, label), header.shapes, header.dtypes)
+    size, part = model_bytes(path, label), is_part(path)
+    return Opened(path, size, header.shapes, header.dtypes, header.metadata, part)
 
 
 def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:
