@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 import torch
 
-from ..check.weights import Opened
+from ..check.loaders import Opened
 from ..errors import InputError
 from ..parts import is_part
 from ..tensor_file import model_bytes, read_header
@@ -19,7 +19,7 @@ from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file
 FOLDERS = {
     "model": (MODEL_FOLDER, "unet_gguf"),
     "adapter": ADAPTER_FOLDERS,
-    "vae": ("vae",),
+    "vae": ("vae", "vae_approx"),
     "text_encoder": ("text_encoders", "clip_gguf"),
     "clip_vision": ("clip_vision",),
     "lora": ("loras",),

@@ -22,6 +22,7 @@ from ..gguf_file import gguf_tensors, is_gguf
 from ..model.adapter import AdapterShape, InfiniteTalkAdapter
 from ..model.keys import known_to_comfyui
 from ..model.layouts import (
+    INSIDE,
     BaseShape,
     adapter_part,
     base_part,
@@ -31,6 +32,7 @@ from ..model.layouts import (
     in_adapter,
     read_adapter,
     read_base,
+    read_inside,
 )
 from ..model.quantised import FORMATS, comfyui_reads, first_bad, has_marks, is_finite, is_scale, one_marking
 from ..parts import is_part
@@ -38,7 +40,6 @@ from ..safetensors_header import Header
 from ..tensor_file import read_header, read_some
 from .model_files import find_adapter, find_base, read_tensors
 
-INSIDE = "(inside the model)"  # a choice in place of an adapter's file
 _AGAIN = "The file is damaged: fetch it again."
 
 
@@ -52,13 +53,7 @@ def check_adapter_file(name: str, model_name: str | None = None) -> AdapterShape
     """The sizes of an adapter file, or a refusal, from its header; model_name: for an adapter inside the model."""
     if name != INSIDE:
         return read_adapter(read_header(find_adapter(name), "adapter").shapes, f"adapter: {name}")
-    shapes = read_header(find_base(model_name or ""), "model").shapes
-    if not holds_adapter(shapes):
-        raise InputError(
-            f"adapter: {INSIDE} is chosen, and {model_name} has none.",
-            "Choose an adapter file, or a model with the adapter inside.",
-        )
-    return read_adapter(shapes, f"model: {model_name}")
+    return read_inside(read_header(find_base(model_name or ""), "model").shapes, str(model_name))
 
 
 def load_model(name: str):

@@ -18,6 +18,7 @@ from .kinds import ADAPTER, FIVE_B, MODEL, NO_CLIP, OTHER_WAN, T2V, VACE, WANTED
 from .quantised import plain_shapes
 
 _ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.\d+\.(norm_x|audio_cross_attn)\.")
+INSIDE, FROM_SOCKET = "(inside the model)", "(from model_patch)"  # choices in place of an adapter's file
 _OF_ALL = ("scaled_fp8",)  # a mark of the file, not of a weight
 _WORKS_ON = "InfiniteTalk works on Wan2.1 image-to-video"
 Value = TypeVar("Value")
@@ -83,6 +84,16 @@ def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
             "The download is incomplete or the file was cut: fetch it again.",
         )
     return adapter_shape(shapes)
+
+
+def read_inside(shapes: Shapes, model: str) -> AdapterShape:
+    """The sizes of the adapter inside a diffusion model's file, chosen by INSIDE, or a refusal; model: its name."""
+    if not holds_adapter(shapes):
+        raise InputError(
+            f"adapter: {INSIDE} is chosen, and {model} has none.",
+            "Choose an adapter file, or a model with the adapter inside.",
+        )
+    return read_adapter(shapes, f"model: {model}")
 
 
 def _expected_keys(shapes: Shapes) -> set[str]:

@@ -186,18 +186,11 @@ def test_a_lora_that_fits_is_no_finding(look):
     assert not with_lora(look, lora(5120, MODULES)).findings
 
 
-@pytest.mark.parametrize(
-    "shapes, level",
-    [
-        (lora(1536, MODULES), "problem"),
-        (lora(5120, ["blocks.77.ffn.0"]), "problem"),
-        (lora(5120, MODULES, ""), "warning"),
-    ],
-)
-def test_a_lora_that_would_be_ignored_is_told(look, shapes, level):
+@pytest.mark.parametrize("shapes", [lora(1536, MODULES), lora(5120, ["blocks.77.ffn.0"]), lora(5120, MODULES, "")])
+def test_a_lora_that_would_be_ignored_is_told(look, shapes):
     """Elsewhere it is silently dropped: one of another model, of other blocks, of unknown names."""
     (finding,) = with_lora(look, shapes).findings
-    assert finding.level == level and "modules of this LoRA fits the model" in finding.what
+    assert finding.level == "warning" and "modules of this LoRA fits the model" in finding.what
 
 
 def test_a_lora_that_is_left_out_in_part_is_told(look):
@@ -325,7 +318,6 @@ def test_a_machine_that_is_too_small_is_told(look):
     report = on_machine(replace(CARD, disk_free=10**6, ram=10**9, memory=35 * 10**8))
     problems = " ".join(finding.what for finding in report.problems)
     assert "disk: the run may need" in problems
-    assert "GPU memory: a window of 81 frames at 640x640 needs" in problems
     assert any("RAM: the model files are" in finding.what for finding in report.findings)
 
 
@@ -333,7 +325,7 @@ def test_a_card_that_may_be_too_small_is_no_reason_to_stop(look):
     tight = replace(CARD, memory=5 * 10**9)
     report = on_machine(tight)
     (told,) = (finding for finding in report.findings if "GPU memory" in finding.what)
-    assert not report.problems and "needs 4.0 GB to 5.9 GB, the card has 5.0 GB" in told.what
+    assert not report.problems and "81 frames at 640x640 needs about 5.9 GB at once, the card has 5.0 GB" in told.what
     fitted = on_machine(tight, {"sampler": {"memory": ["memory", 0]}}, memory=("InfiniteTalkMemory", {}))
     assert not [finding for finding in fitted.findings if "GPU memory" in finding.what]
     assert any("windows of 61 frames" in line for line in fitted.sections["Plan"])

@@ -147,3 +147,94 @@ def test_a_check_that_fails_stops_nothing(look, monkeypatch):
     monkeypatch.setattr(preflight, "open_weight", lambda *given: 1 / 0)
     report = look()
     assert not report.problems and "could not be finished (ZeroDivisionError" in report.findings[0].what
+
+
+SWITCH = {
+    "other": ("InfiniteTalkLoadModel", {"model": "t2v.safetensors", "adapter": "adapter.safetensors"}),
+    "switch": ("ComfySwitchNode", {"switch": True, "on_true": ["model", 0], "on_false": ["other", 0]}),
+}
+
+
+def test_what_a_switch_may_leave_unused_is_only_warned_of(look):
+    put(look, "diffusion_models", "t2v.safetensors", wan_shapes(in_dim=16, clip=False))
+    report = look({"sampler": {"model": ["switch", 0]}}, **SWITCH)
+    assert not report.problems and any("a text-to-video model" in found.what for found in report.findings)
+
+
+def test_a_model_merged_of_two_is_not_compared_with_the_adapter(look):
+    narrow = {key: tuple(1536 if side == 5120 else side for side in shape) for key, shape in wan_shapes().items()}
+    put(look, "diffusion_models", "small.safetensors", narrow)
+    other = ("UNETLoader", {"unet_name": "small.safetensors", "weight_dtype": "default"})
+    merged = ("ModelMergeSimple", {"model1": ["model", 0], "model2": ["other", 0], "ratio": 1.0})
+    assert not look({"sampler": {"model": ["merged", 0]}}, other=other, merged=merged).problems
+
+
+def test_a_lora_of_strength_0_is_not_looked_at(look):
+    gone = ("LoraLoaderModelOnly", {"model": ["model", 0], "lora_name": "gone.safetensors", "strength_model": 0})
+    assert not look({"sampler": {"model": ["lora", 0]}}, lora=gone).findings
+
+
+def test_choices_without_a_file_behind_them_are_found(look):
+    what, _ = only_problem(look({"model": {"adapter": "(inside the model)"}}))
+    assert what == "adapter: (inside the model) is chosen, and base.safetensors has none."
+    host = ("UNETLoader", {"unet_name": "base.safetensors", "weight_dtype": "default"})
+    attach = ("InfiniteTalkApplyAdapter", {"model": ["base", 0], "adapter": "(from model_patch)"})
+    assert "nothing is connected to model_patch" in only_problem(look(base=host, model=attach))[0]
+
+
+def test_an_adapter_of_another_model_by_its_name_is_told(look):
+    put(look, "model_patches", "multitalk.safetensors", infinitetalk_shapes())
+    (found,) = look({"model": {"adapter": "multitalk.safetensors"}}).findings
+    assert found.level == "warning" and "is of MultiTalk, which was trained for another sampling" in found.what
+
+
+def test_values_are_read_as_the_host_gives_them(look):
+    """A workflow's numbers may be written as text, or be of no use at all, which the host says when it runs."""
+    for given in ({"frames_per_window": "81", "source_strength": "1.0"}, {"frames_per_window": 81.0}):
+        assert not look({"sampler": given}).findings
+    for node, inputs in (("guidance", {"text_scale": "abc"}), ("sampler", {"source_strength": float("nan")}),
+                         ("schedule", {"steps": {"a": 1}}), ("text", {"type": None})):  # fmt: skip
+        assert not look({node: inputs}).problems
+
+
+@pytest.mark.parametrize("broken", [{"_meta": None}, {"inputs": None}, {"class_type": None}])
+def test_nodes_that_are_odd_stop_nothing(look, broken):
+    from comfy_execution.graph import DynamicPrompt
+
+    from infinitetalk.host.preflight import look_over
+    from tests.host.looks import CARD
+    from tests.unit.workflow import graph
+
+    nodes = dict(graph({"encoder": {"audio_encoder": "wav2vec.safetensors"}}).nodes)
+    nodes["odd"] = {"class_type": "Note", "inputs": {}, **broken}
+    nodes["sampler"] = {**nodes["sampler"], "_meta": None}
+    assert not look_over(DynamicPrompt(nodes), machine=CARD).findings
+
+
+def test_a_vae_that_lies_with_the_small_ones_is_found(look):
+    import folder_paths
+
+    (look.models / "vae_approx").mkdir()
+    folder_paths.folder_names_and_paths["vae_approx"] = ([str(look.models / "vae_approx")], {".safetensors"})
+    put(look, "vae_approx", "taehv.safetensors", {"decoder.22.bias": (12,), "decoder.7.conv.4.weight": (64, 64, 3, 3)})
+    assert not look({"vae": {"vae_name": "taehv.safetensors"}}).findings
+
+
+def test_windows_longer_than_the_reference_are_found(look):
+    what, remedy = only_problem(look({"sampler": {"frames_per_window": 101}}))
+    assert "101 is more than the 81 frames the reference was encoded for" in what and "window_frames" in remedy
+    longer = {"sampler": {"frames_per_window": 101}, "reference": {"window_frames": 101}}
+    assert not look(longer).findings
+
+
+def test_a_picture_gives_no_start_of_a_video(look):
+    assert (
+        "source_strength: 0.5 starts from a source video"
+        in only_problem(look({"sampler": {"source_strength": 0.5}}))[0]
+    )
+
+
+def test_the_openclip_layout_of_the_vision_model_is_known(look):
+    put(look, "clip_vision", "open_clip.safetensors", {"visual.class_embedding": (1280,),
+        "visual.transformer.resblocks.0.attn.in_proj_weight": (3840, 1280)})  # fmt: skip
+    assert not look({"clip": {"clip_name": "open_clip.safetensors"}}).findings
