@@ -18,7 +18,8 @@ from .kinds import ADAPTER, FIVE_B, MODEL, NO_CLIP, OTHER_WAN, T2V, VACE, WANTED
 from .quantised import plain_shapes
 
 _ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.\d+\.(norm_x|audio_cross_attn)\.")
-INSIDE, FROM_SOCKET = "(inside the model)", "(from model_patch)"  # choices in place of an adapter's file
+INSIDE = "(inside the model)"  # choices in place of an adapter's file
+FROM_SOCKET = "(from model_patch)"
 _OF_ALL = ("scaled_fp8",)  # a mark of the file, not of a weight
 _WORKS_ON = "InfiniteTalk works on Wan2.1 image-to-video"
 Value = TypeVar("Value")
