@@ -113,11 +113,16 @@ def vae_bytes(height: int, width: int, element: int) -> int:
     return 7000 * height * width * element
 
 
+def joined_bytes(channels: int, frames: int, height: int, width: int) -> int:
+    """What tiles of [channels, frames, height, width] are joined in, float32 on the card: their sum and the result."""
+    return 2 * 4 * channels * frames * height * width
+
+
 def tile_bytes(job: Job) -> int:
-    """The same in tiles, and the whole window's frames in float32 twice: they are joined on the card."""
+    """As `vae_bytes`, for decoding in tiles: of one tile, and the whole window that they are joined in."""
     side = TILE * VAE_SPACE
-    whole = 2 * 4 * 3 * job.frames * job.height * job.width
-    return vae_bytes(min(side, job.height), min(side, job.width), job.vae_element) + whole
+    tile = vae_bytes(min(side, job.height), min(side, job.width), job.vae_element)
+    return tile + joined_bytes(3, job.frames, job.height, job.width)
 
 
 def fit(card: Card, job: Job) -> Fitted:
