@@ -34,7 +34,8 @@ class MemoryConfig:
 
     fit: the rest is chosen by `fit` from the card's size, and the window shortened if nothing else makes it fit.
     branches: "one by one" never samples the guidance's branches as one batch. vae: "tiled" encodes and decodes in
-    tiles of 384 pixels. adapter: "in RAM" keeps the audio branch there; its layers come to the card as they compute.
+    tiles of 384 pixels. adapter: "in RAM" keeps the audio branch there; its layers come to the card as they compute,
+    as the host does it by itself under dynamic VRAM, where this changes nothing.
     """
 
     fit: bool = False

@@ -153,6 +153,22 @@ def test_the_adapter_stays_in_ram_and_comes_back(machine):
         assert bool(getattr(patch.model, "model_lowvram", False)) != loaded
 
 
+def test_in_ram_changes_nothing_where_the_host_pages_the_adapter(machine):
+    """Under dynamic VRAM; the host makes such a patcher for a GPU only, so that a plain one gets its class here."""
+    import comfy.model_patcher
+
+    from infinitetalk.host.attach import attach
+    from infinitetalk.host.memory import settle, with_memory
+    from tests.host.machine import CONFIG
+
+    patch = machine.patch.clone()
+    patch.__class__, patch.cached_patcher_init = comfy.model_patcher.ModelPatcherDynamic, None
+    model = attach(machine.plain, patch)
+    assert with_memory(model, BY_HAND) is model
+    told = settle(machine.inputs(13, model=model), CONFIG, BY_HAND, 3).told
+    assert told.endswith("adapter in RAM (nothing to do: ComfyUI pages it layer by layer).")
+
+
 def test_the_adapter_keeps_its_types_in_every_mode(machine, tmp_path):
     from safetensors.torch import load_file, save_file
 
