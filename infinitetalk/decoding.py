@@ -102,6 +102,16 @@ class Decoder:
                 continue
             yield from (frame for frame in decoded if frame.pts is not None)
 
+    def first(self) -> av.VideoFrame:
+        """The next frame; InputError where there is none."""
+        frame = next(self.frames(), None)
+        if frame is None:
+            raise InputError(
+                f"{self.file.label} holds no frame with a time that can be decoded ({self.stream.codec_context.name}).",
+                "It is empty or damaged: copy it again, or convert it to mp4.",
+            )
+        return frame
+
     def reach(self) -> tuple[int, Fraction]:
         """(end of the picture in ticks, end of all streams in seconds) as far as packets can be read from here on."""
         picture, everything = 0, Fraction(0)

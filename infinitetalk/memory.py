@@ -13,7 +13,8 @@ from .config import VAE_SPACE, VAE_TIME
 from .errors import InputError
 from .timeline import latent_frames
 
-FIT, BY_HAND = "fit my card", "by hand"
+FIT = "fit my card"
+BY_HAND = "by hand"
 BRANCHES = ("auto", "one by one")
 VAES = ("auto", "tiled")
 ADAPTERS = ("auto", "in RAM")
@@ -32,7 +33,8 @@ class MemoryConfig:
 
     fit: the rest is chosen by `fit` from the card's size, and the window shortened if nothing else makes it fit.
     branches: "one by one" never samples the guidance's branches as one batch. vae: "tiled" encodes and decodes in
-    tiles of 384 pixels. adapter: "in RAM" keeps the audio branch there; its layers come to the card as they compute.
+    tiles of 384 pixels. adapter: "in RAM" keeps the audio branch there; its layers come to the card as they compute,
+    as the host does it by itself under dynamic VRAM, where this changes nothing.
     """
 
     fit: bool = False
@@ -112,11 +114,16 @@ def vae_bytes(height: int, width: int, element: int) -> int:
     return 7000 * height * width * element
 
 
+def joined_bytes(channels: int, frames: int, height: int, width: int) -> int:
+    """What tiles of [channels, frames, height, width] are joined in, float32 on the card: their sum and the result."""
+    return 2 * 4 * channels * frames * height * width
+
+
 def tile_bytes(job: Job) -> int:
-    """The same in tiles, and the whole window's frames in float32 twice: they are joined on the card."""
+    """As `vae_bytes`, for decoding in tiles: of one tile, and the whole window that they are joined in."""
     side = TILE * VAE_SPACE
-    whole = 2 * 4 * 3 * job.frames * job.height * job.width
-    return vae_bytes(min(side, job.height), min(side, job.width), job.vae_element) + whole
+    tile = vae_bytes(min(side, job.height), min(side, job.width), job.vae_element)
+    return tile + joined_bytes(3, job.frames, job.height, job.width)
 
 
 def fit(card: Card, job: Job) -> Fitted:

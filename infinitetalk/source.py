@@ -64,13 +64,7 @@ class VideoSource:
     def __init__(self, source: str | Path | io.BytesIO, start: float = 0.0, duration: float = 0.0, name: str = "video"):
         self._file = File.of(source, name)
         with Decoder(self._file) as decoder:
-            first = next(decoder.frames(), None)
-            codec = decoder.stream.codec_context.name
-            if first is None:
-                raise InputError(
-                    f"{self._file.label} holds no frame with a time that can be decoded ({codec}).",
-                    "It is empty or damaged: copy it again, or convert it to mp4.",
-                )
+            first = decoder.first()
             self._look = Look.of(first, decoder.stream, self._file)
             check_picture(self._look.rgb(first, VideoReformatter())[None], self._file.label)
             self._tick, self._first = decoder.tick, first.pts

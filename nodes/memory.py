@@ -49,7 +49,8 @@ class InfiniteTalkMemory(io.ComfyNode):
                     options=list(ADAPTERS),
                     default="auto",
                     optional=True,
-                    tooltip="by hand: in RAM keeps the audio branch there; layers come to the card as they compute.",
+                    tooltip="by hand: in RAM keeps the audio branch there; layers come to the card as they compute. "
+                    "With dynamic VRAM ComfyUI does that by itself.",
                 ),
             ],
             outputs=[Memory.Output(display_name="memory", tooltip="For InfiniteTalk Sampler.")],

@@ -1,6 +1,7 @@
-"""Pictures, sounds and videos as their headers describe them: sizes, rates and lengths, without decoding.
+"""Pictures, sounds and videos as they will be seen and heard: sizes, rates and lengths.
 
-Knows no workflow and no host.
+From headers alone but for a video, of which one frame is decoded: how it is turned comes with the frame. Knows no
+workflow and no host.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import av
 from PIL import Image, UnidentifiedImageError
 
+from ..decoding import Decoder, File, Look
 from ..errors import InputError
 
 
@@ -33,7 +35,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Film:
-    """fps: pictures per second; seconds: None where the file does not say; sound: whether it has any."""
+    """Pixels, as shown. fps: pictures per second; seconds: None where the file does not say; sound: whether any."""
 
     height: int
     width: int
@@ -84,15 +86,13 @@ def read_recording(path: str | Path, name: str) -> Recording:
 
 
 def read_film(path: str | Path, name: str) -> Film:
-    """The first pictures of a video file. Raises InputError for none."""
-    with _opened(path, name) as container:
-        if not container.streams.video:
-            raise InputError(f"{name}: {Path(path).name} holds no pictures.", "Give a video file.")
-        stream = container.streams.video[0]
+    """The picture of a video file, opened, chosen and turned as a run does it. Raises InputError as a run would."""
+    file = File.of(path, name)
+    with Decoder(file) as decoder:
+        stream, container = decoder.stream, decoder.container
+        width, height = Look.of(decoder.first(), stream, file).size
         rate = stream.average_rate or stream.guessed_rate
-        return Film(
-            stream.height, stream.width, float(rate or 0), _seconds(container, stream), bool(container.streams.audio)
-        )
+        return Film(height, width, float(rate or 0), _seconds(container, stream), bool(container.streams.audio))
 
 
 def _opened(path: str | Path, name: str) -> av.container.InputContainer:

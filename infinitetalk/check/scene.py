@@ -1,7 +1,7 @@
 """Who speaks, where, for how long, and what is seen: read from the nodes before a sampler and their files' headers.
 
 Knows our nodes and ComfyUI's loaders by their classes and widgets. What other nodes make is unknown until they run:
-None. Must not decode anything.
+None. Must not decode more than the first frame of a video.
 """
 
 from __future__ import annotations

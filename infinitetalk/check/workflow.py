@@ -5,12 +5,14 @@ Puts together what the other files of this folder read. Knows no host: files and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..config import FPS, VAE_SPACE
 from ..memory import Job, fitting_frames, least_bytes
 from ..model.kinds import LORA, MODEL
 from ..reference import check_held, check_still
+from ..timeline import Window as Planned
 from ..timeline import clock, plan, video_frames
 from ..video import expected_bytes
 from .cost import Machine, Model, Window, activation_bytes, peak_bytes, streamed_bytes, window_seconds
@@ -87,10 +89,10 @@ def _fitted(sampling: Sampling, scene: Scene, model: Model | None, machine: Mach
     return replace(sampling, window=replace(window, frames=fitting_frames(machine.memory, job)))
 
 
-def _tell_plan(sampling: Sampling, scene: Scene, report: Report) -> int | None:
-    """The number of windows, None while it is not known."""
+def _tell_plan(sampling: Sampling, scene: Scene, report: Report) -> tuple[Planned, ...]:
+    """The windows; none while they are not known."""
     if sampling.window is None or scene.frames is None:
-        return None
+        return ()
     windows = plan(scene.frames, sampling.window, sampling.mode, begun=sampling.begun)
     frames = video_frames(windows)
     window, least = sampling.window, "at least " if sampling.cut else ""
@@ -106,22 +108,28 @@ def _tell_plan(sampling: Sampling, scene: Scene, report: Report) -> int | None:
             f"{sampling.steps} steps, up to {branches} {'branch' if branches == 1 else 'branches'}: "
             f"{sampling.calls} model calls a window, {len(windows) * sampling.calls} in all",
         )
-    return len(windows)
+    return windows
 
 
 def _tell_cost(  # noqa: PLR0913  # what a cost is made of
-    sampling: Sampling, scene: Scene, windows: int, weights: Weights, machine: Machine, report: Report
+    sampling: Sampling, scene: Scene, windows: Sequence[Planned], weights: Weights, machine: Machine, report: Report
 ) -> None:
+    """Disk, RAM, GPU memory and time of all windows.
+
+    Too small a disk is a warning: what is there of the run already is not known here, and counted as if nothing were.
+    The run itself, which knows it, refuses a disk that lacks room for the rest before it samples.
+    """
     height, width = scene.size
     window = Window(sampling.window.frames, height, width, sampling.calls or 0, sampling.window.motion)
-    disk = expected_bytes(width, height, scene.frames) + windows * (
+    disk = expected_bytes(width, height, video_frames(windows)) + len(windows) * (
         LATENT_BYTES * (height // VAE_SPACE) * (width // VAE_SPACE) * (1 + (window.motion - 1) // 4)
     )
     report.tell("Cost", f"disk: about {size_text(disk)} of {size_text(machine.disk_free)} free")
     if disk > machine.disk_free:
-        report.problem(
+        report.warn(
             f"disk: the run may need {size_text(disk)}, {size_text(machine.disk_free)} are free.",
-            "Free some space, or start ComfyUI with --output-directory on another disk.",
+            "Free some space, or start ComfyUI with --output-directory on another disk. A run that goes on needs room "
+            "for what is not there yet.",
         )
     _tell_ram(weights, machine, report)
     model = weights.model()
@@ -131,7 +139,7 @@ def _tell_cost(  # noqa: PLR0913  # what a cost is made of
         _tell_memory(model, window, machine, report)
     seconds = window_seconds(model, window, machine, weights.vae_width) if sampling.calls else None
     if seconds is not None:
-        whole = _time(windows * seconds)
+        whole = _time(len(windows) * seconds)
         report.tell("Cost", f"time: about {_time(seconds)} a window, {whole} in all on {machine.name}, after loading")
 
 

@@ -14,7 +14,6 @@ import comfy.model_patcher
 import torch
 
 from ..config import StreamConfig
-from ..errors import InputError
 from ..memory import Card, Fitted, Job, MemoryConfig, fit
 from .attach import attached, with_adapter
 from .denoise import Inputs
@@ -39,7 +38,8 @@ def settle(inputs: Inputs, config: StreamConfig, wanted: MemoryConfig | None, br
     """
     if wanted is None or not wanted.fit:
         memory = wanted or MemoryConfig()
-        return Settled(config, memory, "" if wanted is None else f"Memory: {described(memory)}.")
+        told = "" if wanted is None else f"Memory: {described(memory, attached(inputs.model).is_dynamic())}."
+        return Settled(config, memory, told)
     card = card_of(inputs.model.load_device)
     if card is None:
         return Settled(config, MemoryConfig(), "Memory: no GPU, nothing to choose.")
@@ -52,12 +52,15 @@ def settle(inputs: Inputs, config: StreamConfig, wanted: MemoryConfig | None, br
 
 def told(memory: MemoryConfig, node_id: str | None) -> None:
     """What is set, as text under a node. What fits is known when the run begins, and said there."""
-    say("The run says what it chose and why." if memory.fit else described(memory), node_id)
+    paged = comfy.memory_management.aimdo_enabled
+    say("The run says what it chose and why." if memory.fit else described(memory, paged), node_id)
 
 
-def described(memory: MemoryConfig) -> str:
-    """The settings in a few words."""
-    chosen = {"branches ": memory.branches, "VAE ": memory.vae, "adapter ": memory.adapter}
+def described(memory: MemoryConfig, paged: bool = False) -> str:
+    """The settings in a few words. paged: the host brings single layers of the adapter to the card by itself."""
+    in_vain = paged and memory.adapter != "auto"
+    adapter = f"{memory.adapter} (nothing to do: ComfyUI pages it layer by layer)" if in_vain else memory.adapter
+    chosen = {"branches ": memory.branches, "VAE ": memory.vae, "adapter ": adapter}
     return ", ".join(name + value for name, value in chosen.items() if value != "auto") or "as ComfyUI does it"
 
 
@@ -95,8 +98,11 @@ def job_of(inputs: Inputs, config: StreamConfig, branches: int) -> Job:
 
 
 def with_memory(model, memory: MemoryConfig):
-    """The model with its adapter where `memory` wants it; the model itself when that is the host's choice."""
-    if memory.adapter == "auto":
+    """The model with its adapter where `memory` wants it; the model itself when that is the host's choice.
+
+    Under dynamic VRAM it always is: the host pages every layer by itself, and a patcher beside that saved nothing.
+    """
+    if memory.adapter == "auto" or attached(model).is_dynamic():
         return model
     return with_adapter(model, in_ram(attached(model)))
 
@@ -117,13 +123,7 @@ NOTHING = 0.1  # bytes; 0 would mean everything to the host
 
 def in_ram(patch) -> InRam:
     """A clone of an adapter's patcher that stays in RAM; it shares the weights with `patch`."""
-    if patch.is_dynamic() and patch.cached_patcher_init is None:
-        raise InputError(
-            "memory: adapter in RAM is chosen, and the adapter on the model cannot be read again from a file.",
-            "Load it with Load InfiniteTalk Model or Apply InfiniteTalk Adapter, or leave adapter on auto.",
-        )
-    # Under dynamic VRAM the host pages every layer by itself; a plain patcher, made from the file, does not.
-    plain = patch.clone(disable_dynamic=True)
+    plain = patch.clone()
     plain.__class__ = InRam  # `clone` keeps the class of what it copies; all state is the same
     return plain
 

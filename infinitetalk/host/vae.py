@@ -13,7 +13,8 @@ import torch
 
 from ..config import VAE_SPACE
 from ..errors import InputError
-from ..memory import OVERLAP, TILE
+from ..memory import OVERLAP, TILE, joined_bytes
+from ..timeline import frames_of_latent, latent_frames
 
 
 def check_vae(vae, name: str = "vae") -> None:
@@ -46,8 +47,8 @@ class WanVae:
         # Also under --fp16-intermediates: every window's motion is encoded again, rounding would add up.
         self._vae.vae_output_dtype = lambda: torch.float32
         if tiled:  # the host makes room for the whole picture even when it is called in tiles
-            self._vae.memory_used_encode = _of_a_tile(vae.memory_used_encode, TILE * VAE_SPACE)
-            self._vae.memory_used_decode = _of_a_tile(vae.memory_used_decode, TILE)
+            self._vae.memory_used_encode = _tiled(vae.memory_used_encode, TILE * VAE_SPACE, _latent_of)
+            self._vae.memory_used_decode = _tiled(vae.memory_used_decode, TILE, _frames_of)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         if not self._tiled:
@@ -61,11 +62,22 @@ class WanVae:
         return self._vae.decode_tiled(latent, tile_x=TILE, tile_y=TILE, overlap=OVERLAP)[0].float()
 
 
-def _of_a_tile(estimate, side: int):
-    """The host's estimate of memory for a shape [.., T, h, w], asked for one tile and for the joined whole."""
+def _tiled(estimate, side: int, made_of):
+    """The host's estimate for a shape [.., T, h, w], asked for one tile, and the whole that tiles are joined in.
+
+    made_of: T, h, w -> (channels, T, h, w) of that whole. The formula is `memory.tile_bytes`.
+    """
 
     def estimated(shape, dtype):
         tile = (*shape[:-2], min(shape[-2], side), min(shape[-1], side))
-        return estimate(tile, dtype)
+        return estimate(tile, dtype) + joined_bytes(*made_of(*shape[-3:]))
 
     return estimated
+
+
+def _latent_of(frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+    return 16, latent_frames(frames), height // VAE_SPACE, width // VAE_SPACE
+
+
+def _frames_of(latent: int, height: int, width: int) -> tuple[int, int, int, int]:
+    return 3, frames_of_latent(latent), height * VAE_SPACE, width * VAE_SPACE

@@ -26,6 +26,7 @@ from tests.host.full_files import (
     wav2vec_shapes,
 )
 from tests.host.looks import CARD, only_problem, put
+from tests.unit.test_check_scene import write_wave
 from tests.unit.workflow import graph
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -316,9 +317,22 @@ def on_machine(machine: Machine, given: dict | None = None, **nodes) -> Report:
 
 def test_a_machine_that_is_too_small_is_told(look):
     report = on_machine(replace(CARD, disk_free=10**6, ram=10**9, memory=35 * 10**8))
-    problems = " ".join(finding.what for finding in report.problems)
-    assert "disk: the run may need" in problems
-    assert any("RAM: the model files are" in finding.what for finding in report.findings)
+    assert not report.problems
+    warned = [finding.what for finding in report.findings]
+    assert any("GPU memory: a window of 81 frames at 640x640 needs" in what for what in warned)
+    assert any("RAM: the model files are" in what for what in warned)
+    assert any("disk: the run may need" in what for what in warned)  # a run that goes on may need no more
+
+
+def test_a_clip_of_a_long_speech_needs_the_disk_of_one_window(look, tmp_path):
+    write_wave(tmp_path / "speech.wav", 1200.0)
+    small = replace(CARD, disk_free=200 * 10**6)
+    (warned,) = on_machine(small).findings
+    assert warned.level == "warning" and "disk: the run may need 2.0 GB" in warned.what
+    clip = on_machine(small, {"sampler": {"mode": "clip"}})
+    assert not clip.findings, clip.text()
+    (disk,) = (line for line in clip.sections["Cost"] if line.startswith("disk:"))
+    assert " MB of " in disk
 
 
 def test_a_card_that_may_be_too_small_is_no_reason_to_stop(look):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.memory import GIB, OVERLAP, TILE, Card, MemoryConfig
+from infinitetalk.memory import GIB, OVERLAP, TILE, Card, Job, MemoryConfig, tile_bytes
 from infinitetalk.step_cache import Tally
 from tests.host.caches import STEPS, THREE, cached, curves  # noqa: F401  # a fixture
 from tests.host.test_run import read
@@ -116,18 +116,23 @@ def test_tiles_and_the_whole_agree_and_their_seam_cannot_be_seen(comfyui):
     assert steps[1] < 1.02 * steps[0]  # a visible seam would be an edge
 
 
-def test_the_host_is_asked_for_a_tiles_memory_only(machine):
+def test_the_host_is_asked_for_a_tile_and_for_the_whole_that_it_becomes(machine):
+    """The joined frames lie on the card, so the host must make room for them; by the formula that `fit` tells of."""
     from infinitetalk.host.vae import WanVae
 
     vae = machine.vae
     whole, tiled = WanVae(vae)._vae, WanVae(vae, tiled=True)._vae
-    shape = (1, 16, 21, 80, 160)
-    assert whole.memory_used_decode(shape, torch.bfloat16) == vae.memory_used_decode(shape, torch.bfloat16)
-    assert tiled.memory_used_decode(shape, torch.bfloat16) == pytest.approx(
-        vae.memory_used_decode((1, 16, 21, TILE, TILE), torch.bfloat16)
-    )
-    small = (1, 16, 21, 6, 6)
-    assert tiled.memory_used_decode(small, torch.float32) == vae.memory_used_decode(small, torch.float32)
+    shape, kind = (1, 16, 21, 80, 160), torch.bfloat16
+    assert whole.memory_used_decode(shape, kind) == vae.memory_used_decode(shape, kind)
+    one, frames = vae.memory_used_decode((1, 16, 21, TILE, TILE), kind), 81 * 3 * 640 * 1280 * 4
+    assert tiled.memory_used_decode(shape, kind) == one + 2 * frames
+    job = Job(5120, 640, 1280, frames=81, motion=9, branches=1, base=0, adapter=0, vae_element=2)
+    assert tiled.memory_used_decode(shape, kind) == tile_bytes(job)
+    pixels, side = (1, 3, 81, 640, 1280), 8 * TILE
+    one, latent = vae.memory_used_encode((1, 3, 81, side, side), kind), 21 * 16 * 80 * 160 * 4
+    assert tiled.memory_used_encode(pixels, kind) == one + 2 * latent
+    small = Job(5120, 48, 48, frames=81, motion=9, branches=1, base=0, adapter=0, vae_element=4)
+    assert tiled.memory_used_decode((1, 16, 21, 6, 6), torch.float32) == tile_bytes(small)
 
 
 def test_the_adapter_stays_in_ram_and_comes_back(machine):
@@ -146,6 +151,22 @@ def test_the_adapter_stays_in_ram_and_comes_back(machine):
         assert patch.model.blocks[0].audio_cross_attn.proj.weight.device == patch.offload_device
         assert patch.load_device == plain.load_device
         assert bool(getattr(patch.model, "model_lowvram", False)) != loaded
+
+
+def test_in_ram_changes_nothing_where_the_host_pages_the_adapter(machine):
+    """Under dynamic VRAM; the host makes such a patcher for a GPU only, so that a plain one gets its class here."""
+    import comfy.model_patcher
+
+    from infinitetalk.host.attach import attach
+    from infinitetalk.host.memory import settle, with_memory
+    from tests.host.machine import CONFIG
+
+    patch = machine.patch.clone()
+    patch.__class__, patch.cached_patcher_init = comfy.model_patcher.ModelPatcherDynamic, None
+    model = attach(machine.plain, patch)
+    assert with_memory(model, BY_HAND) is model
+    told = settle(machine.inputs(13, model=model), CONFIG, BY_HAND, 3).told
+    assert told.endswith("adapter in RAM (nothing to do: ComfyUI pages it layer by layer).")
 
 
 def test_the_adapter_keeps_its_types_in_every_mode(machine, tmp_path):

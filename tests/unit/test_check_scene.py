@@ -110,6 +110,31 @@ def test_a_source_of_another_rate_is_read_by_time(look, rate):
     assert any(f"film.mp4: {rate} fps" in line and told in line for line in report.sections["Picture"])
 
 
+@pytest.mark.parametrize(("rotation", "told"), [(0, "480x240"), (90, "240x480"), (180, "480x240"), (-90, "240x480")])
+def test_a_video_is_told_and_its_boxes_are_read_as_it_is_shown(look, rotation, told):
+    """A phone held upright writes a picture that lies on its side, and says so in the stream."""
+    write_clip(look.folder / "film.mp4", [np.zeros((240, 480, 3), np.uint8)] * 3, rotation=rotation)
+    width, height = map(int, told.split("x"))
+    boxes = (f"0, 0, {width}, {height // 2}", f"0, {height // 2}, {width}, {height // 2}")  # one above the other
+    film = {"vae": ["vae", 0], "video": ["film", 0], "size": "480p", "clip_vision": ["clip", 0]}
+    scene, report = look(
+        CONVERSATION,
+        film=("LoadVideo", {"file": "film.mp4"}),
+        reference=("InfiniteTalkVideoReference", film),
+        **people(*({**TALKS, "box": box} for box in boxes)),
+    )
+    assert not report.findings, report.text()
+    assert f"film.mp4: {told} px" in report.sections["Picture"]
+    assert (scene.size[1] > scene.size[0]) == (width > height)
+
+
+def test_a_video_that_a_run_would_refuse_is_found(look):
+    film = {"vae": ["vae", 0], "video": ["film", 0], "size": "480p", "clip_vision": ["clip", 0]}
+    write_clip(look.folder / "film.mp4", PICTURES, rotation=45)
+    _, report = look(film=("LoadVideo", {"file": "film.mp4"}), reference=("InfiniteTalkVideoReference", film))
+    assert "film.mp4 is turned by" in report.problems[0].what
+
+
 def test_a_video_reference_takes_one_source(look):
     given = {"vae": ["vae", 0], "size": "480p", "clip_vision": ["clip", 0]}
     _, report = look(reference=("InfiniteTalkVideoReference", given))
