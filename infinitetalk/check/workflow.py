@@ -13,8 +13,8 @@ from ..memory import Job, fitting_frames, least_bytes
 from ..model.kinds import LORA, MODEL
 from ..reference import check_held, check_still
 from ..timeline import Window as Planned
-from ..timeline import clock, plan, video_frames
-from ..video import expected_bytes
+from ..timeline import clock, latent_frames, plan, video_frames
+from ..video import run_bytes
 from .cost import Machine, Model, Window, activation_bytes, peak_bytes, streamed_bytes, window_seconds
 from .graph import Graph
 from .loaders import Open, read_weights
@@ -23,7 +23,6 @@ from .scene import Locate, Scene, read_scene
 from .settings import Sampling, read_sampling
 from .weights import Weights
 
-LATENT_BYTES = 16 * 4  # of a latent cell that a window hands on, in float32
 FEW_STEPS = 12  # fewer than this blur without a distillation LoRA
 DISTILLED = ("lightx2v", "fusionx", "distill", "causvid", "accvid", "4step")  # in names: keys do not tell
 MERGED = (*DISTILLED, "_lora")  # the reference's models with such a LoRA inside
@@ -121,9 +120,10 @@ def _tell_cost(  # noqa: PLR0913  # what a cost is made of
     """
     height, width = scene.size
     window = Window(sampling.window.frames, height, width, sampling.calls or 0, sampling.window.motion)
-    disk = expected_bytes(width, height, video_frames(windows)) + len(windows) * (
-        LATENT_BYTES * (height // VAE_SPACE) * (width // VAE_SPACE) * (1 + (window.motion - 1) // 4)
-    )
+    frames, cells = video_frames(windows), (height // VAE_SPACE) * (width // VAE_SPACE)
+    heard = scene.frames * (scene.voices or 1) * (weights.adapter.features if weights.adapter else 0)
+    handed = (len(windows) - 1) * latent_frames(window.motion) * cells
+    disk = run_bytes(width, height, frames, frames, handed, heard)
     report.tell("Cost", f"disk: about {size_text(disk)} of {size_text(machine.disk_free)} free")
     if disk > machine.disk_free:
         report.warn(
