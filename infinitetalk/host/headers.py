@@ -10,6 +10,8 @@ import torch
 
 from ..check.weights import Opened
 from ..errors import InputError
+from ..gguf_file import gguf_package
+from ..gguf_header import is_gguf
 from ..tensor_file import model_bytes, read_header
 from ..wav2vec import PICKLED, weights_file
 from .audio_encoder import find_encoder
@@ -35,6 +37,8 @@ def open_weight(role: str, name: str, label: str) -> Opened:
     if path.suffix in PICKLED:
         return Opened(path, path.stat().st_size, _pickled_shapes(path, label), {})
     header = read_header(path, label)
+    if role == "adapter" and is_gguf(path):
+        gguf_package(label)  # other GGUF files are loaded by a pack of its own
     return Opened(path, model_bytes(path, label), header.shapes, header.dtypes)
 
 

@@ -18,7 +18,8 @@ import torch
 from comfy.ldm.wan.model import WanModel
 
 from ..errors import InputError
-from ..gguf_file import gguf_tensors, is_gguf
+from ..gguf_file import gguf_package, gguf_tensors
+from ..gguf_header import is_gguf
 from ..model.adapter import AdapterShape, InfiniteTalkAdapter
 from ..model.keys import known_to_comfyui
 from ..model.layouts import (
@@ -51,7 +52,11 @@ def check_files(model_name: str, adapter_name: str) -> None:
 def check_adapter_file(name: str, model_name: str | None = None) -> AdapterShape:
     """The sizes of an adapter file, or a refusal, from its header; model_name: for an adapter inside the model."""
     if name != INSIDE:
-        return read_adapter(read_header(find_adapter(name), "adapter").shapes, f"adapter: {name}")
+        path = find_adapter(name)
+        shapes = read_header(path, "adapter").shapes
+        if is_gguf(path):
+            gguf_package("adapter")  # its absence is told before anything loads
+        return read_adapter(shapes, f"adapter: {name}")
     shapes = read_header(find_base(model_name or ""), "model").shapes
     if not holds_adapter(shapes):
         raise InputError(
