@@ -117,8 +117,7 @@ def one_marking(
     quantised anew. Activation scales are dropped: the files' makers never multiply in 8 bits. Raises ValueError naming
     the weight for 8-bit data without its scale or in a format of another name (rotated, or with finer blocks).
     """
-    layers = json.loads((metadata or {}).get(_HEADER, "{}")).get("layers", {})
-    told = {plain_key(name): note for name, note in layers.items()}
+    told = {plain_key(name): note for name, note in noted_layers(metadata or {}).items()}
     exact = "scaled_fp8" in tensors and tensors["scaled_fp8"].numel() == 2  # the older mark for full precision
     found: dict[str, torch.Tensor] = {}
     quantised = False
@@ -133,14 +132,35 @@ def one_marking(
             found[key] = value if wide is None else value.to(wide)
             continue
         given = tensors.get(f"{name}.comfy_quant")
-        note = told.get(name) or (None if given is None else json.loads(bytes(given.tolist()))) or {}
+        note = told.get(name) or ({} if given is None else read_note(given, f"{name}.comfy_quant"))
         if note.get("format", FORMATS[value.dtype]) != FORMATS[value.dtype] or note.get("convrot"):
             raise ValueError(f"{key} is quantised as {json.dumps(note)}, which is not known here")
-        if scale.numel() not in (1, value.shape[0]):
-            raise ValueError(f"{key} has {scale.numel()} scales for {value.shape[0]} rows, which is not known here")
+        if scale.numel() != 1 and (value.ndim != 2 or scale.numel() != value.shape[0]):
+            raise ValueError(f"{key} has {scale.numel()} scales for shape {list(value.shape)}, which is not known here")
         found.update(_marked(name, value, scale.float(), exact, device))
         quantised = True
     return found, quantised
+
+
+def noted_layers(metadata: Mapping[str, str]) -> dict[str, dict]:
+    """Layer -> how it is quantised, by a file's header. Raises ValueError."""
+    if _HEADER not in metadata:
+        return {}
+    layers = read_note(read_note(metadata[_HEADER], _HEADER).get("layers"), f"layers of {_HEADER}")
+    return {name: read_note(note, f"{name} in {_HEADER}") for name, note in layers.items()}
+
+
+def read_note(given: object, where: str) -> dict:
+    """A note as a mapping: of JSON text, of JSON bytes in a tensor, or already read. Raises ValueError."""
+    try:
+        if isinstance(given, torch.Tensor):
+            given = bytes(given.flatten().tolist())
+        found = json.loads(given) if isinstance(given, str | bytes) else given
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{where} is no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} is {'a ' + type(found).__name__ if found is not None else 'empty'}, not a table")
+    return found
 
 
 def _marked(name: str, value: torch.Tensor, scale: torch.Tensor, exact: bool, device) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from infinitetalk.model.quantised import comfyui_reads, first_bad, rows_in_int8
+from infinitetalk.model.quantised import comfyui_reads, first_bad, one_marking, rows_in_int8
 
 W, OLD, NEW, NOTE = "q.weight", "q.scale_weight", "q.weight_scale", "q.comfy_quant"
 E4M3, E5M2 = "F8_E4M3", "F8_E5M2"
@@ -57,3 +57,22 @@ def test_one_bad_number_is_found_in_any_dtype(dtype):
         value = good.clone()
         value[7] = torch.tensor(bad).to(dtype)
         assert first_bad({"a": good, "b": value}) == "b"
+
+
+@pytest.mark.parametrize("note", ["[]", "{}", "[1]", "7", "null", '"float8_e4m3fn"', "{", "[" * 100_000, '{"layers": [1]}',
+                                  '{"layers": {"q": "float8_e4m3fn"}}', '{"layers": {"q": []}}'])  # fmt: skip
+def test_notes_that_are_no_table_are_named(note):
+    tensors = {W: torch.zeros(4, 4, dtype=torch.float8_e4m3fn), NEW: torch.ones(())}
+    with pytest.raises(ValueError, match="_quantization_metadata.* (is no JSON|not a table)"):
+        one_marking(tensors, {"_quantization_metadata": note}, None)
+    if "layers" not in note and note != "{}":
+        tensors[NOTE] = torch.tensor(list(note.encode()), dtype=torch.uint8)
+        with pytest.raises(ValueError, match="q.comfy_quant.* (is no JSON|not a table)"):
+            one_marking(tensors, {}, None)
+
+
+@pytest.mark.parametrize(("shape", "scales"), [((), (3,)), ((4,), (4,)), ((4, 4), (3,)), ((4, 4, 1), (4,))])
+def test_scales_for_other_shapes_than_rows_are_named(shape, scales):
+    tensors = {W: torch.zeros(shape, dtype=torch.float8_e4m3fn), NEW: torch.ones(scales)}
+    with pytest.raises(ValueError, match=rf"q.weight has {scales[0]} scales for shape"):
+        one_marking(tensors, {}, None)
