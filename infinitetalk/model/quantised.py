@@ -41,6 +41,10 @@ _NUMBERS = {
     "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "I8": "int8", "U8": "4-bit", "F8_E4M3": "fp8",
     "F8_E5M2": "fp8 (e5m2)",
 }  # fmt: skip
+_NO_NUMBER = {  # of 8-bit floats, by torch's names since not every torch has all: (mask, what of it is no number)
+    "float8_e4m3fn": (0x7F, 0x7F), "float8_e5m2": (0x7C, 0x7C), "float8_e8m0fnu": (0xFF, 0xFF),
+    "float8_e4m3fnuz": (0xFF, 0x80), "float8_e5m2fnuz": (0xFF, 0x80),
+}  # fmt: skip
 _HEADER = "_quantization_metadata"  # ComfyUI's, in the header
 _CHUNK = 1024  # rows quantised at once: 56 MB in float32 of the widest matrix of 14B
 
@@ -201,9 +205,8 @@ def is_finite(value: torch.Tensor) -> bool:
     """Whether no number of a tensor of any dtype is NaN or infinite."""
     if value.numel() == 0 or not value.dtype.is_floating_point:
         return True
-    if value.dtype == torch.float8_e4m3fn:  # its one NaN, of either sign
-        return not bool((value.view(torch.uint8) & 0x7F == 0x7F).any())
-    if value.dtype == torch.float8_e5m2:
-        return not bool((value.view(torch.uint8) & 0x7C == 0x7C).any())
+    if value.dtype.itemsize == 1:  # torch does not reduce these; of packed 4-bit numbers all are finite
+        mask, bits = _NO_NUMBER.get(str(value.dtype).removeprefix("torch."), (0, 1))
+        return not bool((value.view(torch.uint8) & mask == bits).any())
     least, most = torch.aminmax(value)  # NaN goes through
     return bool(torch.isfinite(least) & torch.isfinite(most))
