@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import folder_paths
@@ -25,6 +27,11 @@ FOLDERS = {
     "clip_vision": ("clip_vision",),
     "lora": ("loras",),
 }
+# What the loader raises on a file that is none; pickles of nonsense run into most kinds of errors.
+_UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError,
+    AssertionError, struct.error,
+)  # fmt: skip
 
 
 def open_weight(role: str, name: str, label: str) -> Opened:
@@ -43,10 +50,15 @@ def open_weight(role: str, name: str, label: str) -> Opened:
 
 
 def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:
-    """By the loader that runs no code and without the numbers. The reference's own files are such."""
+    """By the loader that runs no code and without the numbers. The reference's own files are such.
+
+    In the format of before PyTorch 1.6 the numbers stand in the stream itself: it cannot be mapped, only read.
+    """
     try:
-        tensors = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        tensors = torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if not isinstance(tensors, dict):
+            raise ValueError(f"it holds a {type(tensors).__name__}, not named tensors")
+    except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{label}: {path.name} cannot be read as model weights ({reason[:160]}).",

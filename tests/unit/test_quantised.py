@@ -70,7 +70,8 @@ def test_scales_of_powers_of_two_and_packed_numbers_are_looked_at():
     assert first_bad({"a": scales.view(torch.float8_e8m0fnu)}) == "a"
 
 
-@pytest.mark.parametrize("note", ["[]", "{}", "[1]", "7", "null", '"float8_e4m3fn"', "{", "[" * 100_000, '{"layers": [1]}',
+@pytest.mark.parametrize("note", ["[]", "{}", "[1]", "7", "null", '"float8_e4m3fn"', "{",
+                                  "[" * 100_000, '{"layers": [1]}',
                                   '{"layers": {"q": "float8_e4m3fn"}}', '{"layers": {"q": []}}'])  # fmt: skip
 def test_notes_that_are_no_table_are_named(note):
     tensors = {W: torch.zeros(4, 4, dtype=torch.float8_e4m3fn), NEW: torch.ones(())}
