@@ -57,7 +57,7 @@ class Weights:
         if self.base is None or len(files) != 1:
             return None
         plain = plain_shapes({plain_key(key): shape for key, shape in files[0].shapes.items()})
-        ffn = plain.get("blocks.0.ffn.0.weight", (4 * self.base.dim,))[0]
+        ffn = (plain.get("blocks.0.ffn.0.weight") or (4 * self.base.dim,))[0]
         inside = {weight.name: weight.bytes for weight in (*files, *self.of(ADAPTER))}  # one file can be both
         return Model(self.base.dim, ffn, self.base.layers, sum(inside.values()))
 
@@ -106,7 +106,7 @@ class Weights:
     def _fit_speech(self, weight: Weight, report: Report) -> None:
         plain = {key.removeprefix("wav2vec2."): shape for key, shape in weight.shapes.items()}
         layers = {key.split(".")[2] for key in plain if key.startswith("encoder.layers.")}
-        width = plain.get("encoder.layer_norm.weight", (0,))[0]
+        width = (plain.get("encoder.layer_norm.weight") or (0,))[0]
         if self.adapter and layers and len(layers) * width != self.adapter.features:
             report.problem(
                 f"{weight.label}: this wav2vec2 has {len(layers)} layers of width {width}, the adapter hears "

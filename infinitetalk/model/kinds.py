@@ -75,7 +75,7 @@ _WIDTHS = (  # a tensor of each transformer here, and the axis that is as long a
     ("patch_embedding.weight", 0), ("blocks.0.audio_cross_attn.q_linear.weight", 0), ("encoder.layer_norm.weight", 0),
     ("vision_model.post_layernorm.weight", 0), ("shared.weight", 1), ("token_embedding.weight", 1),
 )  # fmt: skip
-_LAYER = re.compile(r"(?:blocks|encoder\.layers|encoder\.block)\.(\d+)\.")
+_LAYER = re.compile(r"(?:blocks|encoder\.layers|encoder\.block)\.(\d{1,4})\.", re.ASCII)
 
 
 def _width(plain: Shapes) -> int:
