@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from infinitetalk.check.cost import Machine
 from infinitetalk.check.report import Report
-from tests.host.full_files import wan_shapes
+from tests.host.full_files import UMT5, infinitetalk_shapes, wan_shapes
 from tests.host.test_check import CARD, look, only_problem, put  # noqa: F401  # look is a fixture
 from tests.unit.test_check_scene import write_wave
 from tests.unit.workflow import graph
@@ -16,12 +17,34 @@ from tests.unit.workflow import graph
 pytestmark = pytest.mark.usefixtures("host")
 
 
-def test_thirty_gigabytes_are_looked_at_by_their_headers(look):  # noqa: F811
-    """No more than the headers is read: the numbers are a hole in the file, and reading it would take them in."""
-    put(look, "diffusion_models", "wide.safetensors", wan_shapes(), "F16")
-    report = look({"model": {"model": "wide.safetensors"}})
-    assert not report.problems
-    assert any("32.8 GB" in line for line in report.sections["Files"])
+def taken_in() -> tuple[int, int]:
+    """(bytes that this process has read so far, pages that it has touched: a mapped file is not read but touched)."""
+    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    resource = pytest.importorskip("resource")
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return int(lines["rchar"]), usage.ru_minflt + usage.ru_majflt
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process reads")
+def test_forty_five_gigabytes_are_looked_at_by_their_headers(look):  # noqa: F811
+    """The whole workflow's check takes in no more than headers: all of it would be 45 GB, or millions of pages."""
+    files = [
+        put(look, "diffusion_models", "wide.safetensors", wan_shapes(), "F16"),
+        put(look, "model_patches", "wide.safetensors", infinitetalk_shapes(), "F32"),
+        put(look, "text_encoders", "wide.safetensors", UMT5, "F16"),
+    ]
+    assert sum(path.stat().st_size for path in files) > 45e9
+    wide = {
+        "model": {"model": "wide.safetensors", "adapter": "wide.safetensors"},
+        "text": {"clip_name": "wide.safetensors"},
+    }
+    look()  # modules that are imported at the first look are read too
+    before = taken_in()
+    report = look(wide)
+    read, touched = (after - earlier for after, earlier in zip(taken_in(), before, strict=True))
+    assert not report.problems, report.text()
+    assert sum("wide.safetensors" in line for line in report.sections["Files"]) == 3
+    assert 0 < read < 2e6 and touched < 10_000
 
 
 def test_what_other_programs_leave_of_the_memory_is_told(look):  # noqa: F811
