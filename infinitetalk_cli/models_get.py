@@ -31,10 +31,11 @@ def get(table: Table, names: list[str], folder: Path) -> int:
     missing = [file for file in files if not is_there(file, folder)]
     remotes = {file: agreed(file) for file in missing}
     check_space(remotes, folder)
+    fetched = 0
     for number, (file, remote) in enumerate(remotes.items(), 1):
         say(f"{number} of {len(missing)}: {file.place}, {size_text(remote.size)}")
-        obtain(file, remote, folder / file.place)
-    say(f"{len(files)} files are in {folder}: {len(missing)} fetched, {len(files) - len(missing)} were there.")
+        fetched += obtain(file, remote, folder)
+    say(f"{len(files)} files are in {folder}: {fetched} fetched, {len(files) - fetched} were there.")
     return 0
 
 
@@ -79,15 +80,22 @@ def check_space(remotes: dict[ModelFile, hub.Remote], folder: Path) -> None:
             )
 
 
-def obtain(file: ModelFile, remote: hub.Remote, target: Path) -> None:
-    """Fetch one file; it has its name only when it is whole and its checksum is right."""
+def obtain(file: ModelFile, remote: hub.Remote, folder: Path) -> bool:
+    """Fetch one file; it has its name only when it is whole and its checksum is right.
+
+    False where another process has fetched it since it was missing.
+    """
+    target = folder / file.place
     lock = FileLock(f"{target}.lock", timeout=0)
     try:
         with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with lock:
                 try:
+                    if is_there(file, folder):
+                        return False
                     obtain_alone(file, remote, target)
+                    return True
                 finally:
                     discard(Path(lock.lock_file))
     except Timeout as error:

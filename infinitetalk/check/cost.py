@@ -32,7 +32,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Machine:
-    """name: of the device; memory, free: bytes of it, None on a processor; ram, ram_free, disk_free: bytes.
+    """name: of the device; memory: bytes of it that are ours, None on a processor; free: of them what other programs
+    leave now, with what ComfyUI can give back; ram, ram_free, disk_free: bytes.
 
     linear, attention: FLOP/s; copy: bytes per second to the device; None where they were not measured.
     """

@@ -147,7 +147,11 @@ def _tell_ram(weights: Weights, machine: Machine, report: Report) -> None:
     needed = sum({weight.name: weight.bytes for weight in weights.files}.values())  # one file can be two things
     if not needed:
         return
-    report.tell("Cost", f"RAM: {size_text(needed)} of model files, {size_text(machine.ram)} in this machine")
+    report.tell(
+        "Cost",
+        f"RAM: {size_text(needed)} of model files, {size_text(machine.ram)} in this machine, "
+        f"{size_text(machine.ram_free)} free now",
+    )
     room = machine.ram + (machine.memory or 0)
     if needed > room:
         report.warn(
@@ -165,6 +169,8 @@ def _tell_memory(model: Model, window: Window, machine: Machine, report: Report)
         f"GPU memory: peak about {size_text(peak)} of {size_text(machine.memory)}: {size_text(model.bytes)} of "
         f"weights, {size_text(work)} to work in",
     )
+    if machine.free is not None:
+        report.tell("Cost", f"GPU memory: {size_text(machine.free)} can be had now, the rest is other programs'")
     if streamed:
         report.tell("Cost", f"{size_text(streamed)} of the weights stay in RAM and are sent at every model call")
     least = least_bytes(work)

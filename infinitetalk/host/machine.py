@@ -18,6 +18,7 @@ import psutil
 import torch
 
 from ..check.cost import Machine
+from .memory import card_of
 
 LINEAR, ATTENTION = (2048, 5120, 5120), (40, 2048, 128)  # rows, in, out; heads, tokens, width: of a Wan DiT
 SMALL = (256, 512, 512), (4, 512, 64)  # on a processor, where the other takes seconds
@@ -28,11 +29,8 @@ REPEATS = 4
 def this_machine(probe: bool = True) -> Machine:
     """Free memory and disk as they are now; speeds from the probe, where it is wanted."""
     device = comfy.model_management.get_torch_device()
-    memory = free = None
-    if device.type != "cpu":
-        reserved = comfy.model_management.extra_reserved_memory()
-        memory = int(comfy.model_management.get_total_memory(device) - reserved)
-        free = int(comfy.model_management.get_free_memory(device) - reserved)
+    card = card_of(device)
+    memory, free = (None, None) if card is None else (card.total - card.reserved, max(0, card.free))
     output = folder_paths.get_output_directory()
     place = output if os.path.isdir(output) else os.path.dirname(output)
     ram = psutil.virtual_memory()
@@ -42,25 +40,33 @@ def this_machine(probe: bool = True) -> Machine:
     return replace(found, linear=linear, attention=attention, copy=copy)
 
 
-@functools.cache
 def speeds(device: str) -> tuple[float | None, float | None, float | None]:
-    """(FLOP/s of matrix products, of attention, bytes/s from RAM) of a device; None where there is no room to try."""
+    """(FLOP/s of matrix products, of attention, bytes/s from RAM) of a device; None where there is no room to try.
+
+    What was measured is kept; without room it is tried again the next time.
+    """
+    try:
+        return _measured(device)
+    except (torch.OutOfMemoryError, RuntimeError):
+        return None, None, None
+
+
+@functools.cache
+def _measured(device: str) -> tuple[float, float, float | None]:
+    """As `speeds`; raises what torch does without room, which is not kept."""
     place = torch.device(device)
     kind = torch.float32 if place.type == "cpu" else torch.bfloat16
     (rows, width, out), (heads, tokens, channels) = SMALL if place.type == "cpu" else (LINEAR, ATTENTION)
-    try:
-        x = torch.randn(rows, width, device=place, dtype=kind)
-        w = torch.randn(out, width, device=place, dtype=kind)
-        q = torch.randn(1, heads, tokens, channels, device=place, dtype=kind)
-        linear = 2 * rows * width * out / _seconds(lambda: torch.nn.functional.linear(x, w), place)
-        attended = _seconds(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q), place)
-        attention = 4 * heads * tokens * tokens * channels / attended
-        if place.type == "cpu":
-            return linear, attention, None
-        block = torch.empty(COPY, dtype=torch.uint8, pin_memory=place.type == "cuda")
-        return linear, attention, COPY / _seconds(lambda: block.to(place, non_blocking=True), place)
-    except (torch.OutOfMemoryError, RuntimeError):
-        return None, None, None
+    x = torch.randn(rows, width, device=place, dtype=kind)
+    w = torch.randn(out, width, device=place, dtype=kind)
+    q = torch.randn(1, heads, tokens, channels, device=place, dtype=kind)
+    linear = 2 * rows * width * out / _seconds(lambda: torch.nn.functional.linear(x, w), place)
+    attended = _seconds(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q), place)
+    attention = 4 * heads * tokens * tokens * channels / attended
+    if place.type == "cpu":
+        return linear, attention, None
+    block = torch.empty(COPY, dtype=torch.uint8, pin_memory=place.type == "cuda")
+    return linear, attention, COPY / _seconds(lambda: block.to(place, non_blocking=True), place)
 
 
 def _seconds(work: Callable[[], object], place: torch.device) -> float:

@@ -1,6 +1,7 @@
 """Writes a compact copy of an adapter file into models/infinitetalk. The Save Adapter node's one call.
 
-Reads whatever `loading.py` reads. Needs the memory of what it writes, not of what it reads. Knows no model.
+Reads whatever `loading.py` reads. Needs the memory of what it writes; beside that a GGUF source is held in 16 bits,
+and fp8 with a scale for each row in int8, while other safetensors stay on the disk. Knows no model.
 """
 
 from __future__ import annotations

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from infinitetalk.check.cost import Machine
 from infinitetalk.check.report import Report
 from tests.host.full_files import (
     CLIP_H,
@@ -26,9 +24,7 @@ from tests.host.full_files import (
     wan_shapes,
     wav2vec_shapes,
 )
-from tests.host.looks import CARD, only_problem, put
-from tests.unit.test_check_scene import write_wave
-from tests.unit.workflow import graph
+from tests.host.looks import only_problem, put
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -323,54 +319,3 @@ def test_a_text_encoder_of_another_type_is_found(look):
 def test_a_model_without_an_adapter_is_found(look):
     report = look(model=("UNETLoader", {"unet_name": "base.safetensors", "weight_dtype": "default"}))
     assert "no InfiniteTalk adapter is attached" in only_problem(report)[0]
-
-
-def test_thirty_gigabytes_are_looked_at_by_their_headers(look):
-    """No more than the headers is read: the numbers are a hole in the file, and reading it would take them in."""
-    put(look, "diffusion_models", "wide.safetensors", wan_shapes(), "F16")
-    report = look({"model": {"model": "wide.safetensors"}})
-    assert not report.problems
-    assert any("32.8 GB" in line for line in report.sections["Files"])
-
-
-def on_machine(machine: Machine, given: dict | None = None, **nodes) -> Report:
-    """What the check says of the small files' workflow on a machine."""
-    from infinitetalk.check.workflow import check_sampler
-    from infinitetalk.host.headers import open_weight
-    from infinitetalk.host.preflight import locate_input
-
-    report = Report()
-    changes = {"encoder": {"audio_encoder": "wav2vec.safetensors"}, **(given or {})}
-    made = graph(changes, **nodes)
-    check_sampler(made, "sampler", locate_input, open_weight, machine, report)
-    return report
-
-
-def test_a_machine_that_is_too_small_is_told(look):
-    report = on_machine(replace(CARD, disk_free=10**6, ram=10**9, memory=35 * 10**8))
-    assert not report.problems
-    warned = [finding.what for finding in report.findings]
-    assert any("GPU memory: a window of 81 frames at 640x640 needs" in what for what in warned)
-    assert any("RAM: the model files are" in what for what in warned)
-    assert any("disk: the run may need" in what for what in warned)  # a run that goes on may need no more
-
-
-def test_a_clip_of_a_long_speech_needs_the_disk_of_one_window(look, tmp_path):
-    write_wave(tmp_path / "speech.wav", 1200.0)
-    small = replace(CARD, disk_free=2 * 10**9)
-    (warned,) = on_machine(small).findings
-    assert warned.level == "warning" and "disk: the run may need 3.9 GB" in warned.what
-    clip = on_machine(small, {"sampler": {"mode": "clip"}})
-    assert not clip.findings, clip.text()
-    (disk,) = (line for line in clip.sections["Cost"] if line.startswith("disk:"))
-    assert disk.startswith("disk: about 1.1 GB of ")  # the features of all of it, the pictures of one window
-
-
-def test_a_card_that_may_be_too_small_is_no_reason_to_stop(look):
-    tight = replace(CARD, memory=5 * 10**9)
-    report = on_machine(tight)
-    (told,) = (finding for finding in report.findings if "GPU memory" in finding.what)
-    assert not report.problems and "81 frames at 640x640 needs about 5.9 GB at once, the card has 5.0 GB" in told.what
-    fitted = on_machine(tight, {"sampler": {"memory": ["memory", 0]}}, memory=("InfiniteTalkMemory", {}))
-    assert not [finding for finding in fitted.findings if "GPU memory" in finding.what]
-    assert any("windows of 61 frames" in line for line in fitted.sections["Plan"])

@@ -107,6 +107,18 @@ def test_two_processes_do_not_fetch_one_file(place):
     process.communicate()
 
 
+def test_what_another_process_has_fetched_meanwhile_is_not_fetched_again(place, hub):
+    first, _ = place.start_and_stall()  # knows that both are missing, and is at the large one
+    code, out, error = place.run("get", "vae.safetensors")
+    assert code == 0 and "1 fetched, 0 were there" in out, error
+    hub.stalled.clear()
+    hub.ended.set()
+    out, error = first.communicate(timeout=60)
+    assert first.returncode == 0 and place.content() == WHOLE, error
+    assert "is there: vae/vae.safetensors" in out and "1 fetched, 1 were there" in out
+    assert hub.fetched(SMALL) == [None]
+
+
 @pytest.mark.parametrize(("known", "source"), [(True, "the table"), (False, "the hub")])
 def test_wrong_bytes_are_refused_with_both_sums_and_removed(place, hub, known, source):
     hub.sent[LARGE] = FILES[LARGE][:-1] + bytes([FILES[LARGE][-1] ^ 1])
