@@ -16,7 +16,7 @@ from ..gguf_file import gguf_package
 from ..gguf_header import is_gguf
 from ..parts import is_part
 from ..tensor_file import model_bytes, read_header
-from ..wav2vec import PICKLED, weights_file
+from ..wav2vec import weights_file
 from .audio_encoder import find_encoder
 from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file
 
@@ -28,6 +28,7 @@ FOLDERS = {
     "clip_vision": ("clip_vision",),
     "lora": ("loras",),
 }
+MAPPED = {".safetensors", ".sft"}  # what the host does not take for a pickle, by the name alone
 # What the loader raises on a file that is none; pickles of nonsense run into most kinds of errors.
 _UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError,
@@ -42,7 +43,7 @@ def open_weight(role: str, name: str, label: str) -> Opened:
     else:
         known = tuple(folder for folder in FOLDERS[role] if folder in folder_paths.folder_names_and_paths)
         path = Path(find_file(name, known, label))
-    if path.suffix in PICKLED:
+    if path.suffix.lower() in folder_paths.supported_pt_extensions - MAPPED:
         return Opened(path, path.stat().st_size, _pickled_shapes(path, label), {})
     header = read_header(path, label)
     if role == "adapter" and is_gguf(path):
@@ -60,6 +61,8 @@ def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:
         tensors = torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path))
         if not isinstance(tensors, dict):
             raise ValueError(f"it holds a {type(tensors).__name__}, not named tensors")
+        within = tensors.get("state_dict", next(iter(tensors.values())) if len(tensors) == 1 else None)
+        tensors = within if isinstance(within, dict) else tensors  # as the host unwraps checkpoints
     except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

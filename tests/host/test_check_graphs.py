@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from infinitetalk.check.report import Report
 from tests.host.full_files import (
@@ -238,3 +239,21 @@ def test_the_openclip_layout_of_the_vision_model_is_known(look):
     put(look, "clip_vision", "open_clip.safetensors", {"visual.class_embedding": (1280,),
         "visual.transformer.resblocks.0.attn.in_proj_weight": (3840, 1280)})  # fmt: skip
     assert not look({"clip": {"clip_name": "open_clip.safetensors"}}).findings
+
+
+@pytest.mark.parametrize("name", ["vae.ckpt", "vae.PTH", "vae.pkl", "vae.bin"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_pickled_files_are_looked_into_as_the_host_does(look, name, wrapped):
+    tensors = {key: torch.zeros(1).expand(shape) for key, shape in WAN_VAE.items()}
+    torch.save({"state_dict": tensors} if wrapped else tensors, look.models / "vae" / name)
+    report = look({"vae": {"vae_name": name}})
+    assert not report.findings, report.text()
+
+
+def test_an_output_folder_that_is_not_there_yet_is_measured(host, tmp_path, monkeypatch):
+    import folder_paths
+
+    from infinitetalk.host.machine import this_machine
+
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "new" / "deep" / "path"))
+    assert this_machine(probe=False).disk_free > 0
