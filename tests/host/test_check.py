@@ -20,7 +20,6 @@ from infinitetalk.check.report import Report
 from tests.host.full_files import (
     CLIP_H,
     WAN22_VAE,
-    WAN_VAE,
     infinitetalk_shapes,
     published,
     quanto,
@@ -320,33 +319,6 @@ def test_a_wav2vec_folder_is_read_and_an_empty_one_is_found(look):
         torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
         report = look(chosen)
         assert not report.findings, report.text()
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickled_vae_is_read_in_both_of_pytorch_s_formats(look, zipped):
-    """Wan's own VAE is a pickle; ComfyUI reads both formats."""
-    path = look.models / "vae" / "Wan2.1_VAE.pth"
-    tensors = {key: torch.zeros(1).expand(shape) for key, shape in WAN_VAE.items()}
-    torch.save(tensors, path, _use_new_zipfile_serialization=zipped)
-    chosen = {"vae": {"vae_name": path.name}}
-    assert not look(chosen).findings
-    path.write_bytes(path.read_bytes()[:-9])
-    assert "cannot be read as model weights" in only_problem(look(chosen))[0]
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("held", [[torch.zeros(2)], torch.zeros(2)], ids=["a list", "a tensor"])
-def test_a_pickle_of_something_else_is_found(look, zipped, held):
-    torch.save(held, look.models / "vae" / "odd.pth", _use_new_zipfile_serialization=zipped)
-    assert "not named tensors" in only_problem(look({"vae": {"vae_name": "odd.pth"}}))[0]
-
-
-@pytest.mark.parametrize(
-    "content", [b"\x80\x02.", b"\x80\x02}q\x00.", b"\x80\x02h\x05.", b"\x80\x02Rq", b"PK\x03\x04 no zip"]
-)
-def test_a_pickle_of_nonsense_is_found(look, content):
-    (look.models / "vae" / "odd.pth").write_bytes(content)
-    assert "odd.pth cannot be read as model weights" in only_problem(look({"vae": {"vae_name": "odd.pth"}}))[0]
 
 
 class Payload:
