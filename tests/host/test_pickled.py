@@ -71,8 +71,12 @@ class Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_is_not_run(folder, zipped):
+@pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
+def test_code_is_refused_and_not_run(folder, name, zipped):
+    from infinitetalk.host.headers import open_weight
+
     evil = {"conv2.weight": Payload(folder / "ran")}
-    torch.save(evil, folder / "evil.pth", _use_new_zipfile_serialization=zipped)
-    refusal("evil.pth")
+    torch.save(evil, folder / name, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match=name):
+        open_weight("vae", name, "vae")
     assert not (folder / "ran").exists()
