@@ -119,13 +119,16 @@ class Weights:
         base = self.of(MODEL)
         if not (self.base and len(base) == 1) or "4-bit" in base[0].kind.marking:  # two numbers lie in one there
             return
-        applied, left = lora_fit(weight.shapes, base[0].shapes)
+        applied, left, unread = lora_fit(weight.shapes, base[0].shapes)
+        out = [*left, *unread]
+        strange = "".join(f" ComfyUI does not know names such as {key}." for key in list(unread.values())[:1])
         if not applied:
-            report.warn(f"{weight.label}: none of the {len(left)} modules of this LoRA fits the model.", WANTED[LORA])
-        elif left:
+            what = f"{weight.label}: none of the {len(out)} modules of this LoRA fits the model.{strange}"
+            report.warn(what, WANTED[LORA])
+        elif out:
             report.warn(
-                f"{weight.label}: {len(left)} of {len(applied) + len(left)} modules of this LoRA do not fit the "
-                f"model and are left out, first {left[0]}.",
+                f"{weight.label}: {len(out)} of {len(applied) + len(out)} modules of this LoRA do not fit the "
+                f"model and are left out, first {out[0]}.{strange}",
                 "Use the LoRA that was made for this model, or none.",
             )
         if any("lora" in file.name.lower() for file in base):

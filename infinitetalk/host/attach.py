@@ -24,7 +24,7 @@ from ..model.speaker_map import Positions, key_positions, query_positions, speak
 from .loading import model_shape, patch_shape
 
 KEY = "infinitetalk"
-APG_KEY, CACHE_KEY = "infinitetalk_apg", "infinitetalk_cache"  # what `guider.py` and `step_cache.py` add
+APG_KEY, CACHE_KEY, LOOK_KEY = "infinitetalk_apg", "infinitetalk_cache", "infinitetalk_look"  # what others here add
 AUDIO = "audio_embed"  # [1, T, M, D]; this very name is sliced in time by the host's context windows
 MOTION = "infinitetalk_motion"  # [1, 16, n, h, w], un-normalised latents held in the first n latent frames
 REGIONS = "infinitetalk_regions"  # uint8 [1, N+1, 1, rows, columns], speakers then background, on the token grid
@@ -53,7 +53,7 @@ def detach(model):
     model = model.clone()
     model.remove_additional_models(KEY)
     for kind in (WrappersMP.APPLY_MODEL, WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE):
-        for key in (KEY, APG_KEY, CACHE_KEY):
+        for key in (KEY, APG_KEY, CACHE_KEY, LOOK_KEY):
             model.remove_wrappers_with_key(kind, key)
     patches = model.model_options["transformer_options"].get("patches", {})
     for name in ("attn1_patch", "attn2_patch", "double_block"):

@@ -23,6 +23,7 @@ from ..settings import GuidanceConfig
 from ..takes import Take
 from ..timeline import Window
 from .conditioning import window_conditioning, window_tokens
+from .first_look import with_look
 from .guider import make_guider
 from .prompts import for_window
 from .video_reference import References, VideoReference
@@ -65,7 +66,8 @@ def most_branches(takes: Iterable[Take], config: StreamConfig, steps: int) -> in
 @dataclass(frozen=True)
 class Denoiser:
     """references: of the run's windows; noise: (empty latent, seed) -> starting noise; report is called
-    after every step. memory: settled; where weights lie and what the VAE does is not decided here.
+    after every step. memory: settled; where weights lie and what the VAE does is not decided here. first: the take
+    whose first step is looked at, since no later one can tell more of the loaded files.
     """
 
     inputs: Inputs
@@ -74,6 +76,7 @@ class Denoiser:
     report: Report
     noise: Callable[[torch.Tensor, int], torch.Tensor] = comfy.sample.prepare_noise
     memory: MemoryConfig = MemoryConfig()
+    first: Take | None = None
 
     def __call__(self, take: Take, held: torch.Tensor) -> torch.Tensor:
         """The denoised latent of a take, [1, 16, T, h, w], whose first latent frames equal `held`."""
@@ -84,7 +87,8 @@ class Denoiser:
         texts = for_window(positive, window), for_window(run.negative, window)
         conds = window_conditioning(*texts, reference, held, tokens)
         apart = self.memory.branches == "one by one"
-        guider = make_guider(run.model, *conds, guidance_of(take, self.config), apart)
+        model = with_look(run.model) if take is self.first else run.model
+        guider = make_guider(model, *conds, guidance_of(take, self.config), apart)
         start = self._start(window)
 
         def after_step(step, x0, x, total):

@@ -43,6 +43,7 @@ from ..model.quantised import (
     has_marks,
     is_finite,
     is_scale,
+    is_scaled_e5m2,
     noted_layers,
     one_marking,
     read_note,
@@ -83,7 +84,10 @@ def load_base_file(path: str, disable_dynamic: bool = False):
     """As `load_model`, from a path."""
     name, header = os.path.basename(path), read_header(path, "model")
     as_it_is = comfyui_reads(header.shapes, header.dtypes, header.metadata) and not (
-        is_part(path) or holds_adapter(header.shapes) or not all(map(known_to_comfyui, header.shapes))
+        is_part(path)
+        or holds_adapter(header.shapes)
+        or not all(map(known_to_comfyui, header.shapes))
+        or is_scaled_e5m2(header.shapes, header.dtypes)
     )
     _check_base(path, header, name)
     if as_it_is and path.endswith(".safetensors"):

@@ -53,7 +53,9 @@ class Session:
         branches = most_branches(run.takes, config, self._steps) if run.memory.branches == "auto" else 1
         self._references = References(reference, model, branches, tiled)
         self._following = dict(zip(todo, [*todo[1:], None], strict=True))
-        self._denoiser = Denoiser(sampled, config, self._references, self._report, memory=run.memory)
+        self._denoiser = Denoiser(
+            sampled, config, self._references, self._report, memory=run.memory, first=next(iter(todo), None)
+        )
         self._vae = WanVae(inputs.vae, tiled)
         self._anchor = Anchor(self._denoiser)
         self._started: torch.Tensor | None = None  # small copies of a start's last frames, for the first window

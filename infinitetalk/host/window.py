@@ -13,6 +13,7 @@ from ..regions import check_regions
 from ..step_cache import Tally
 from ..timeline import plan
 from .conditioning import Tokens, check_features, window_conditioning, window_tokens
+from .first_look import with_look
 from .guider import make_guider, with_guidance
 from .prompts import for_window
 from .step_cache import check_cache, with_cache
@@ -51,7 +52,7 @@ def prepare_window(
     positive, negative = (for_window(text, window) for text in (positive, negative))
     positive, negative = window_conditioning(positive, negative, reference, motion, tokens)
     latent = torch.zeros(latent_shape(reference, window.frames), device=comfy.model_management.intermediate_device())
-    model = with_cache(model, config.cache, Tally())
+    model = with_look(with_cache(model, config.cache, Tally()))
     return (
         with_guidance(model, config.guidance),
         make_guider(model, positive, negative, config.guidance),

@@ -14,7 +14,7 @@ from typing import TypeVar
 from ..errors import InputError
 from .adapter import AdapterShape, adapter_shape
 from .keys import WITHIN, plain_key
-from .kinds import ADAPTER, FIVE_B, MODEL, NO_CLIP, OTHER_WAN, T2V, VACE, WANTED, Shapes, identify
+from .kinds import ADAPTER, FIVE_B, MODEL, NO_CLIP, OTHER_WAN, T2V, VACE, WANTED, Shapes, has_adapter, identify
 from .quantised import plain_shapes
 
 _ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.(\d{1,4})\.(norm_x|audio_cross_attn)\.", re.ASCII)
@@ -77,9 +77,16 @@ def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
     inside a diffusion model.
     """
     kind = identify(shapes)
-    shapes = plain_shapes(adapter_part(shapes))
-    if "audio_proj.proj1.weight" not in shapes or (kind.role not in (ADAPTER, MODEL)):
+    part = plain_shapes(adapter_part(shapes))
+    if kind.role not in (ADAPTER, MODEL) or not (part or has_adapter(shapes)):
         raise InputError(f"{name}: this file is {kind.name}, not an InfiniteTalk adapter.", WANTED[ADAPTER])
+    if not part:
+        strange = next(key for key in shapes if has_adapter({key: ()}))
+        raise InputError(
+            f"{name}: the adapter's tensors have names that are not known here, such as {strange}.",
+            "Take the published file, or save it with the published names: audio_proj..., blocks.0.norm_x... .",
+        )
+    shapes = part
     missing = sorted(_expected_keys(shapes) - set(shapes))
     if missing:
         raise InputError(

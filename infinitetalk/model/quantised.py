@@ -109,6 +109,11 @@ def comfyui_reads(shapes: Shapes, dtypes: Mapping[str, str], metadata: Mapping[s
     )
 
 
+def is_scaled_e5m2(shapes: Shapes, dtypes: Mapping[str, str]) -> bool:
+    """Whether a file has float8_e5m2 weights with scales, which ComfyUI multiplies as no GPU can."""
+    return has_marks(shapes) and "F8_E5M2" in dtypes.values()
+
+
 def one_marking(
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, str] | None,
@@ -172,8 +177,9 @@ def _marked(name: str, value: torch.Tensor, scale: torch.Tensor, exact: bool, de
     if rows and value.dtype != torch.int8:
         value, scale = rows_in_int8(value, scale.reshape(-1, 1), device)
     note: dict[str, object] = {"format": FORMATS[value.dtype]}
-    if exact or value.dtype == torch.int8:
-        note["full_precision_matrix_mult"] = True  # weights only, as their makers do
+    if exact or value.dtype in (torch.int8, torch.float8_e5m2):
+        # Weights only, as their makers do; and no GPU multiplies two e5m2 matrices, which ComfyUI would ask of it.
+        note["full_precision_matrix_mult"] = True
     return {
         f"{name}.weight": value,
         f"{name}.weight_scale": scale.reshape(-1, 1) if rows else scale.reshape(()),

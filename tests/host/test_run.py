@@ -298,6 +298,72 @@ def test_a_model_that_makes_no_numbers_stops_at_that_window(machine, tmp_path):
     assert len(read(saved)[0]) == 9
 
 
+@pytest.fixture
+def damaged(machine, tmp_path):
+    """The small model with one NaN among its weights, and the list of its calls."""
+    from comfy.patcher_extension import WrappersMP
+    from safetensors.torch import load_file, save_file
+
+    from demo.small_model import DIT
+    from infinitetalk.host.attach import attach
+    from infinitetalk.host.loading import load_base_file
+
+    tensors = load_file(machine.models / DIT)
+    tensors["blocks.0.ffn.0.weight"][3, 5] = float("nan")
+    save_file(tensors, tmp_path / "damaged.safetensors")
+    calls = []
+
+    def count(executor, *args, **kwargs):
+        calls.append(1)
+        return executor(*args, **kwargs)
+
+    model = attach(load_base_file(str(tmp_path / "damaged.safetensors")), machine.patch)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "count", count)
+    return model, calls
+
+
+DAMAGED = r"model: damaged.safetensors with adapter infinitetalk_small_adapter.safetensors: the first step gives .*NaN"
+
+
+def test_one_bad_weight_stops_a_run_after_its_first_step(machine, tmp_path, damaged):
+    """Elsewhere the video comes out black, hours later."""
+    from infinitetalk.schedule import flow_sigmas
+
+    model, calls = damaged
+    with pytest.raises(InputError, match=DAMAGED) as refused:
+        run(machine, tmp_path, 20, model=model, sigmas=flow_sigmas(6, 5.0))
+    assert "fetch both again" in str(refused.value).split("\n")[1]
+    assert len(calls) <= 3  # the branches of one step
+    assert not kept(tmp_path)[1]
+
+
+def test_one_bad_weight_stops_the_host_s_own_sampler(machine, damaged):
+    from infinitetalk.host.attach import KEY, LOOK_KEY, detach
+    from infinitetalk.host.window import prepare_window
+    from tests.host.machine import CONFIG
+
+    model, calls = damaged
+    inputs = machine.inputs(9, steps=6, model=model)
+    host = (inputs.model, inputs.vae, inputs.positive, inputs.negative)
+    prepared, guider, _, _, latent, _, _ = prepare_window(host, inputs.features, inputs.reference, CONFIG, 0, None)
+    with pytest.raises(InputError, match=DAMAGED):
+        guider.sample(torch.randn(latent["samples"].shape), latent["samples"], inputs.sampler, inputs.sigmas, seed=1)
+    assert len(calls) <= 3
+    assert prepared.get_wrappers("outer_sample", LOOK_KEY) and not inputs.model.get_wrappers("outer_sample", LOOK_KEY)
+    plain = detach(prepared)
+    assert not plain.get_wrappers("outer_sample", LOOK_KEY) and not plain.get_wrappers("outer_sample", KEY)
+
+
+def test_only_the_first_take_of_a_run_is_looked_at_and_once(machine, tmp_path, monkeypatch):
+    """The look waits for the device: not at every step, nor in every window."""
+    from infinitetalk.host import first_look
+
+    looks, check = [], first_look._check
+    monkeypatch.setattr(first_look, "_check", lambda *given: (looks.append(1), check(*given)))
+    assert len(read(run(machine, tmp_path, 20))[0]) == 20
+    assert len(looks) == 1
+
+
 def test_text_of_another_model_is_refused(machine, tmp_path):
     with pytest.raises(InputError, match="positive: the text embeddings are 768 wide, the model takes 4096"):
         run(machine, tmp_path, 9, positive=[[torch.zeros(1, 77, 768), {}]])

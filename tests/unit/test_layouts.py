@@ -8,6 +8,7 @@ import pytest
 
 from infinitetalk.errors import InputError
 from infinitetalk.model.adapter import AdapterShape
+from infinitetalk.model.keys import known_to_comfyui
 from infinitetalk.model.kinds import identify
 from infinitetalk.model.layouts import adapter_part, base_part, check_fit, read_adapter, read_base
 from tests.host.layouts import adapter_tensors, base_tensors
@@ -152,3 +153,24 @@ def test_a_block_of_a_strange_number_costs_no_time(number):
     else:
         assert read_adapter(strange, "x") == read_adapter(ADAPTER, "x")  # no key of an adapter
     assert time.process_time() - begun < 0.5
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.model.diffusion_model."])
+def test_models_saved_from_several_gpus_or_compiled_are_read(prefix):
+    assert read_adapter({f"{prefix}{key}": shape for key, shape in ADAPTER.items()}, "x") == read_adapter(ADAPTER, "x")
+    model = {f"{prefix}{key}": shape for key, shape in BASE.items()}
+    assert read_base(model, "x") == read_base(BASE, "x") and not any(map(known_to_comfyui, model))
+
+
+def test_an_adapter_without_its_first_layer_lacks_tensors():
+    cut = {key: shape for key, shape in ADAPTER.items() if key != "audio_proj.proj1.weight"}
+    told = "adapter: x: 1 tensors of the adapter are missing, first audio_proj.proj1.weight."
+    assert refusal(read_adapter, cut, "adapter: x") == told
+    assert refusal(read_adapter, {**BASE, **cut}, "adapter: x") == told
+
+
+@pytest.mark.parametrize("beside", [{}, BASE], ids=["alone", "inside a model"])
+def test_an_adapter_of_strange_names_is_not_called_no_adapter(beside):
+    named = {**beside, **{f"net.{key}": shape for key, shape in ADAPTER.items()}}
+    told = refusal(read_adapter, named, "adapter: x")
+    assert "names that are not known here, such as net.blocks.0.audio_cross_attn.kv_linear" in told
