@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from ..config import FPS, VAE_SPACE
 from ..memory import SURELY, Job, fitting_frames, least_bytes
+from ..sizes import size_text
 from ..timeline import Window as Planned
 from ..timeline import clock, plan, video_frames
 from ..video import expected_bytes
 from .cost import Machine, Model, Window, activation_bytes, peak_bytes, streamed_bytes, window_seconds
 from .graph import Graph
-from .report import Report, size_text
+from .report import Report
 from .scene import Locate, Scene, read_scene
 from .settings import Sampling, read_sampling
 from .weights import Open, Weights, read_weights
