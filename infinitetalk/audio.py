@@ -46,18 +46,23 @@ def check_audio(waveform: torch.Tensor, sample_rate: int) -> None:
     check_sound(MemorySound(waveform, sample_rate))
 
 
-def check_sound(sound: Sound) -> None:
-    """The same for a recording that is read in pieces: two channels, 16 to 96 kHz, 0.1 s, finite numbers."""
-    if sound.channels > MAX_CHANNELS:
+def check_format(channels: int, rate: int, label: str = "audio") -> None:
+    """Refuse more than two channels and rates outside 16 to 96 kHz; label: the input, for errors."""
+    if channels > MAX_CHANNELS:
         raise InputError(
-            f"audio: it has {sound.channels} channels, at most {MAX_CHANNELS} can be read.",
+            f"{label}: it has {channels} channels, at most {MAX_CHANNELS} can be read.",
             "Mix it down to stereo or mono before it comes here.",
         )
-    if not MIN_RATE <= sound.rate <= MAX_RATE:
+    if not MIN_RATE <= rate <= MAX_RATE:
         raise InputError(
-            f"audio: its sample rate is {sound.rate} Hz, outside {MIN_RATE} to {MAX_RATE} Hz.",
+            f"{label}: its sample rate is {rate} Hz, outside {MIN_RATE} to {MAX_RATE} Hz.",
             "Resample the recording to 16, 44.1 or 48 kHz (below 16 kHz the sounds that shape the lips are missing).",
         )
+
+
+def check_sound(sound: Sound) -> None:
+    """The same for a recording that is read in pieces: two channels, 16 to 96 kHz, 0.1 s, finite numbers."""
+    check_format(sound.channels, sound.rate)
     if sound.samples < MIN_SECONDS * sound.rate:
         raise InputError(
             f"audio: it lasts {seconds(sound):.3f} s ({sound.samples} samples at {sound.rate} Hz), "

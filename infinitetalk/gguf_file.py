@@ -1,7 +1,7 @@
-"""GGUF files: what is in them, from the header alone, and their tensors dequantised.
+"""The tensors of a GGUF file, dequantised.
 
-GGUF stores widths before heights, and matrices in blocks of 32 or 256 numbers with scales of their own; the `gguf`
-package knows every kind. Knows keys, shapes and numbers; no host, no adapter.
+GGUF stores matrices in blocks of 32 or 256 numbers with scales of their own; the `gguf` package knows every kind.
+Knows keys and numbers; no host, no adapter.
 """
 
 from __future__ import annotations
@@ -9,68 +9,44 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .errors import InputError
-
-MAGIC = b"GGUF"
-
-
-class NotGguf(Exception):
-    """A file that begins as GGUF does and is cut off or of no known kind."""
-
-
-def is_gguf(path: str | Path) -> bool:
-    """Whether a file begins as GGUF does, whatever its name. Raises OSError."""
-    with open(path, "rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
-
-
-def gguf_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """(key -> shape as torch has it, key -> how it is stored: "F32", "Q8_0", "Q4_K" ...). Raises NotGguf."""
-    reader = _reader(path)
-    shapes = {tensor.name: _shape(tensor, reader) for tensor in reader.tensors}
-    return shapes, {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+from .gguf_header import stored_tensors
 
 
 def gguf_tensors(
-    path: str | Path, dtype: torch.dtype, wanted: Callable[[str], bool] = lambda key: True
+    path: str | Path, dtype: torch.dtype, wanted: Callable[[str], bool] = lambda key: True, label: str = "adapter"
 ) -> dict[str, torch.Tensor]:
     """Key -> tensor in `dtype`, dequantised one after the other, so that only one is in float32 at a time.
 
-    wanted: of a key; the rest of the file is left on the disk.
+    wanted: of a key; the rest of the file is left on the disk. label: the input, for errors. Raises NotGguf.
     """
-    dequantize = _package().quants.dequantize
-    found, reader = {}, _reader(path)
-    for tensor in filter(lambda tensor: wanted(tensor.name), reader.tensors):
-        values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-        found[tensor.name] = values.to(dtype).reshape(_shape(tensor, reader))
+    package = gguf_package(label)
+    found = {}
+    for key, tensor in stored_tensors(path).items():
+        if not wanted(key):
+            continue
+        blocks = np.fromfile(path, np.uint8, tensor.bytes, offset=tensor.start).reshape(-1, max(1, tensor.row_bytes))
+        try:
+            values = package.quants.dequantize(blocks, package.GGMLQuantizationType[tensor.kind])
+        except (NotImplementedError, KeyError) as error:
+            raise InputError(
+                f"{label}: {Path(path).name}: {key} is stored as {tensor.kind}, which the gguf package cannot decode.",
+                "Choose one in Q8_0, Q6_K, Q5_K, Q4_K or F16, or a .safetensors file.",
+            ) from error
+        found[key] = torch.from_numpy(values).to(dtype).reshape(tensor.shape)
     return found
 
 
-def _shape(tensor, reader) -> tuple[int, ...]:
-    """As torch has it: a tensor of more sides than GGUF allows is stored flat, with its shape beside it."""
-    field = reader.get_field(f"comfy.gguf.orig_shape.{tensor.name}")
-    if field is not None:
-        return tuple(int(field.parts[part][0]) for part in field.data)
-    return tuple(int(side) for side in reversed(tensor.shape))
-
-
-def _reader(path: str | Path):
-    package = _package()
-    try:
-        return package.GGUFReader(path)
-    except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-        raise NotGguf(f"it is no whole GGUF file ({type(error).__name__}: {error})") from error
-
-
-def _package():
-    """The package, imported when the first such file is read: without it all other files load."""
+def gguf_package(label: str):
+    """The package, imported when the first such file is chosen: without it all other files load."""
     try:
         import gguf
     except ImportError as error:
         raise InputError(
-            f"adapter: GGUF files are read by the package gguf, which cannot be imported ({error}).",
+            f"{label}: GGUF files are read by the package gguf, which cannot be imported ({error}).",
             'Run pip install "gguf>=0.17,<1" with ComfyUI\'s Python, or choose a .safetensors file.',
         ) from error
     return gguf

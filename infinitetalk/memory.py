@@ -23,7 +23,6 @@ ADAPTERS = ("auto", "in RAM")
 GIB, MIB = 2**30, 2**20
 BATCH = 1.5  # times the estimate of a batch must be free before the host makes one
 USED = 0.75  # of the host's estimate that a forward takes at most; measured: 0.54 on an H100, 0.69 in bf16 on a CPU
-SURELY = 0.45  # that it takes at least: 0.49 in float32 on a CPU was the least measured
 LEAST = GIB  # beside that: CUDA's own memory, and the buffers that layers kept in RAM are brought into
 TILE, OVERLAP = 48, 16  # latent cells a side of a tile of the VAE, and shared with the next one
 SHORTEST = 21  # frames: shorter windows are mostly the frames that they continue from
@@ -106,9 +105,9 @@ def forward_bytes(dim: int, height: int, width: int, frames: int, element: int) 
     return int(cells * element * 0.01 * dim / 2222 * MIB)
 
 
-def least_bytes(forward: int, share: float = USED) -> int:
+def least_bytes(forward: int) -> int:
     """What a card must have for a forward of this estimate when every weight stays in RAM."""
-    return int(share * forward) + LEAST
+    return int(USED * forward) + LEAST
 
 
 def vae_bytes(height: int, width: int, element: int) -> int:

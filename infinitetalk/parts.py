@@ -14,8 +14,8 @@ _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\
 
 def model_parts(path: str | Path, label: str) -> list[str]:
     """The files of a model: `path` alone, or all its parts in order. Raises InputError naming the missing ones."""
-    found = _PART.match(str(path))
-    if not found:
+    found = _part(path)
+    if found is None:
         return [str(path)]
     stem, count, end = found["stem"], found["count"], found["end"]
     parts = [f"{stem}-{number:05d}-of-{count}{end}" for number in range(1, int(count) + 1)]
@@ -32,8 +32,8 @@ def first_parts(names: Sequence[str]) -> list[str]:
     """File names of which a model in parts keeps the first one that is there."""
     seen: set[tuple[str, str]] = set()
     kept = []
-    for name in sorted(names, key=lambda name: (bool(_PART.match(name)), name)):
-        part = _PART.match(name)
+    for name in sorted(names, key=lambda name: (is_part(name), name)):
+        part = _part(name)
         if part is None or (part["stem"], part["count"]) not in seen:
             kept.append(name)
         if part:
@@ -43,4 +43,10 @@ def first_parts(names: Sequence[str]) -> list[str]:
 
 def is_part(path: str | Path) -> bool:
     """Whether a file is, by its name, one of several of a model."""
-    return _PART.match(str(path)) is not None
+    return _part(path) is not None
+
+
+def _part(path: str | Path) -> re.Match[str] | None:
+    """None also for numbers that are no part's, such as 00001 of 00000: such a file stands for itself."""
+    found = _PART.match(str(path))
+    return found if found and 1 <= int(found["number"]) <= int(found["count"]) else None

@@ -57,18 +57,37 @@ class Reference:
         Raises InputError when the reference was encoded for shorter windows.
         """
         wanted = latent_frames(frames)
-        if wanted > self.latent.shape[2]:
-            held = frames_of_latent(self.latent.shape[2])
-            raise InputError(
-                f"frames per window: {frames} is more than the {held} frames the reference was encoded for.",
-                f"Set window_frames of the InfiniteTalk Reference to {frames}, or use windows of {held} frames.",
-            )
+        check_held(frames, frames_of_latent(self.latent.shape[2]))
         return self.latent[:, :, :wanted]
 
     @property
     def first(self) -> torch.Tensor:
         """The latent of the picture alone, [1, 16, 1, h, w]: what the first window starts from."""
         return self.latent[:, :, :1]
+
+
+def check_held(frames: int, held: int) -> None:
+    """Refuse windows of more frames than the reference was encoded for."""
+    if latent_frames(frames) > latent_frames(held):
+        raise InputError(
+            f"frames per window: {frames} is more than the {held} frames the reference was encoded for.",
+            f"Set window_frames of the InfiniteTalk Reference to {frames}, or use windows of {held} frames.",
+        )
+
+
+def check_still(source_strength: float, cuts: int) -> None:
+    """Refuse what a picture does not give: a start from a source video's own pictures, and its cuts."""
+    remedy = "use InfiniteTalk Video Reference."
+    if source_strength < 1.0:
+        raise InputError(
+            f"source_strength: {source_strength} starts from a source video, and the reference is a picture.",
+            f"Set source_strength to 1, or {remedy}",
+        )
+    if cuts:
+        raise InputError(
+            f"scenes: {cuts} cuts of a source video are given, and the reference is a picture.",
+            f"Disconnect scenes, or {remedy}",
+        )
 
 
 def padded_video(picture: torch.Tensor, frames: int) -> torch.Tensor:

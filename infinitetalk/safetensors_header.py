@@ -1,19 +1,27 @@
 """The header of a safetensors file: names, dtypes and shapes, without mapping the file into memory.
 
-The safetensors package maps the whole file, which a machine with less memory than the file may refuse. Knows no
-model. Source: the published format, 8 bytes of length, JSON, then the numbers.
+The safetensors package maps the whole file, which a machine with less memory than the file may refuse. What it
+demands of a header is demanded here: tensors one after the other, each as long as its shape says, names and notes in
+text. Knows no model. Source: the published format, 8 bytes of length, JSON, then the numbers.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
+MAX_SIDES = 64  # more than torch has
 POINTER = b"version https://git-lfs"
+_BITS = {
+    "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+}  # fmt: skip
 
 
 class NotSafetensors(Exception):
@@ -39,15 +47,60 @@ def read_header(path: str | Path) -> Header:
             raise NotSafetensors(what_is(start + file.read(56)))
         try:
             found = json.loads(file.read(length))
-            entries = {key: value for key, value in found.items() if key != "__metadata__"}
-            end = max((value["data_offsets"][1] for value in entries.values()), default=0)
-            shapes = {key: tuple(value["shape"]) for key, value in entries.items()}
-            dtypes = {key: value["dtype"] for key, value in entries.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, RecursionError) as error:
             raise NotSafetensors(f"its header cannot be read ({error})") from error
+    metadata = _metadata(found)
+    end = _end_of(found)
     if 8 + length + end != size:
         raise NotSafetensors(f"it has {size} bytes where its header says {8 + length + end}")
-    return Header(shapes, dtypes, found.get("__metadata__") or {})
+    shapes = {key: tuple(value["shape"]) for key, value in found.items()}
+    return Header(shapes, {key: value["dtype"] for key, value in found.items()}, metadata)
+
+
+def _metadata(found: object) -> dict[str, str]:
+    """What the writer noted, taken out of the entries."""
+    if not isinstance(found, dict):
+        raise NotSafetensors(f"its header is a {type(found).__name__}, no table of tensors")
+    metadata = found.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise NotSafetensors("the notes in its header are not all text")
+    return metadata
+
+
+def _end_of(entries: dict[str, object]) -> int:
+    """Bytes of all tensors, which have to lie one after the other."""
+    end = 0
+    for start, stop, key in sorted((*_place(key, entry), key) for key, entry in entries.items()):
+        if start != end:
+            raise _damaged(key, f"begins at byte {start} where {end} is due")
+        end = stop
+    return end
+
+
+def _place(key: str, entry: object) -> tuple[int, int]:
+    """Where a tensor begins and ends, when all that its entry says holds together."""
+    if not isinstance(entry, dict):
+        raise _damaged(key, f"is described by a {type(entry).__name__}")
+    dtype, shape, place = (entry.get(name) for name in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str):
+        raise _damaged(key, "has no dtype")
+    if not _whole(shape) or len(shape) > MAX_SIDES:
+        raise _damaged(key, f"has the shape {str(shape)[:60]}")
+    if not _whole(place) or len(place) != 2 or place[0] > place[1]:
+        raise _damaged(key, f"has the place {str(place)[:60]}")
+    bits = _BITS.get(dtype)  # of a dtype that is not known nobody can say how much it takes
+    if bits is not None and math.prod(shape) * bits != 8 * (place[1] - place[0]):
+        raise _damaged(key, f"has {place[1] - place[0]} bytes for {dtype} of shape {str(shape)[:60]}")
+    return place[0], place[1]
+
+
+def _whole(numbers: object) -> bool:
+    """Whether it is a list of whole numbers, none below zero."""
+    return isinstance(numbers, list) and all(type(number) is int and number >= 0 for number in numbers)
+
+
+def _damaged(key: str, what: str) -> NotSafetensors:
+    return NotSafetensors(f"its header is damaged: {key[:80]!r} {what}")
 
 
 def is_pickle(start: bytes) -> bool:

@@ -25,6 +25,7 @@ from .sound import Amplified, Chain, Sound, Stretch, as_channels, at_rate, piece
 
 ORDERS = ("para", "add")
 MAX_SPEAKERS = 8
+BY_ORDER = -1.0  # a start that leaves it to the order
 MAX_START = 36_000.0  # seconds, ten hours: what a plan is made for
 
 

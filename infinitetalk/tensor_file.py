@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from .errors import InputError
-from .gguf_file import NotGguf, gguf_header, is_gguf
+from .gguf_header import NotGguf, gguf_header, is_gguf
 from .parts import model_parts
 from .safetensors_header import Header, NotSafetensors
 from .safetensors_header import read_header as safetensors_header

@@ -53,6 +53,15 @@ def expected_bytes(width: int, height: int, frames: int) -> int:
     return width * height * frames // 8
 
 
+def run_bytes(width: int, height: int, frames: int, sampled: int, handed: int, heard: int) -> int:  # noqa: PLR0913
+    """Room that a run may still need: its videos, what its windows hand on, and the features of its voices.
+
+    frames: of the video; sampled: of them that are still to be made, which lie in segments too; handed: latent cells
+    of 16 channels that windows hand on, in float32; heard: numbers in float32 of all voices' features.
+    """
+    return expected_bytes(width, height, frames + sampled // 2) + 4 * (16 * handed + heard)
+
+
 class VideoWriter:
     """A growing video file. add() blocks of frames, then finish(); or abort().
 

@@ -7,19 +7,11 @@ from comfy_api.latest import io
 from ..infinitetalk.errors import InputError
 from ..infinitetalk.host.adapter_note import keep_note
 from ..infinitetalk.host.attach import attach
-from ..infinitetalk.host.loading import (
-    INSIDE,
-    check_adapter_file,
-    check_files,
-    inside_dropped,
-    load_adapter,
-    load_model,
-)
+from ..infinitetalk.host.loading import check_adapter_file, check_files, inside_dropped, load_adapter, load_model
 from ..infinitetalk.host.model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, fingerprint, list_files
+from ..infinitetalk.model.layouts import FROM_SOCKET, INSIDE
 from ..infinitetalk.model.trained_for import BY_NAME, TRAINED_FOR, note_of
 from .common import ALIASES, CATEGORY, verdict
-
-FROM_SOCKET = "(from model_patch)"
 
 
 class InfiniteTalkLoadModel(io.ComfyNode):

@@ -8,11 +8,10 @@ from ..infinitetalk.errors import InputError
 from ..infinitetalk.host.kept import as_audio
 from ..infinitetalk.host.speakers import bind
 from ..infinitetalk.regions import parse_box, read_boxes
-from ..infinitetalk.speakers import MAX_SPEAKERS, MAX_START, ORDERS, Speaker
+from ..infinitetalk.speakers import BY_ORDER, MAX_SPEAKERS, MAX_START, ORDERS, Speaker
 from .common import ALIASES, CATEGORY, Features, Reference, verdict
 
 OneSpeaker = io.Custom("INFINITETALK_SPEAKER")
-BY_ORDER = -1.0
 
 
 class InfiniteTalkSpeaker(io.ComfyNode):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN = object()  # a value that another node gives when it runs
+# Inputs that pictures, sound or words come in at: what makes those is another job, of models of its own.
+_MADE = re.compile(r"image|video|mask|latent|pixels|samples|frames|boxes|^audio$|^text$|string|^run$")
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Graph:
 
     def kind(self, node: str | None) -> str:
         """The node's class, "" for no node."""
-        return self.nodes[node]["class_type"] if node is not None else ""
+        return str(self.nodes[node].get("class_type", "")) if node is not None else ""
 
     def all_of(self, *kinds: str) -> list[str]:
         """Ids of the nodes of these classes."""
@@ -25,27 +28,43 @@ class Graph:
 
     def link(self, node: str | None, name: str) -> str | None:
         """Id of the node that is linked to an input, None for a widget's value or nothing."""
-        value = self.nodes[node]["inputs"].get(name) if node is not None else None
+        value = self._inputs(node).get(name) if node is not None else None
         return value[0] if self._is_link(value) else None
 
     def value(self, node: str, name: str, default: Any = None) -> Any:
-        """A widget's value; `default` when the node has none, UNKNOWN when another node gives it."""
-        value = self.nodes[node]["inputs"].get(name, default)
-        return UNKNOWN if self._is_link(value) else value
+        """A widget's value, as the host gives it to the node: of the default's type; `default` when the node has none,
+        UNKNOWN when another node gives it or it is of no such type."""
+        value = self._inputs(node).get(name)
+        if isinstance(value, (list, dict)):
+            return UNKNOWN
+        if value is None or default is None:
+            return default if value is None else value
+        try:
+            value = type(default)(value)
+        except (TypeError, ValueError, OverflowError):
+            return UNKNOWN
+        return UNKNOWN if value != value else value  # NaN
 
     def links(self, node: str) -> dict[str, str]:
         """Input -> id of the node that is linked to it."""
-        found = {name: self.link(node, name) for name in self.nodes[node]["inputs"]}
+        found = {name: self.link(node, name) for name in self._inputs(node)}
         return {name: source for name, source in found.items() if source is not None}
 
-    def upstream(self, node: str) -> list[str]:
-        """The node and all that it depends on, each once, the nearest first."""
-        found, waiting = dict.fromkeys([node]), [node]
+    def upstream(self, node: str, *names: str, through: Callable[[str], bool] | None = None) -> list[str]:
+        """The nodes that come in at these inputs, and all that they are made of, each once, the nearest first.
+
+        What makes pictures, sound or words on the way does not belong to it. through: whether what is behind a node
+        of a class belongs to it; None: behind every one.
+        """
+        found: dict[str, None] = {}
+        waiting = [source for name in names if (source := self.link(node, name)) is not None]
         while waiting:
-            for source in self.links(waiting.pop(0)).values():
-                if source not in found:
-                    found[source] = None
-                    waiting.append(source)
+            source = waiting.pop(0)
+            if source not in found:
+                found[source] = None
+                if through is not None and not through(self.kind(source)):
+                    continue
+                waiting += [link for name, link in self.links(source).items() if not _MADE.search(name)]
         return list(found)
 
     def along(self, node: str, name: str) -> Iterator[str]:
@@ -57,8 +76,11 @@ class Graph:
 
     def titled(self, node: str) -> str:
         """How a message names a node: its title or class, and its id."""
-        title = self.nodes[node].get("_meta", {}).get("title") or self.kind(node)
+        title = (self.nodes[node].get("_meta") or {}).get("title") or self.kind(node)
         return f"{title} (node {node})"
+
+    def _inputs(self, node: str) -> Mapping[str, Any]:
+        return self.nodes[node].get("inputs") or {}
 
     def _is_link(self, value: Any) -> bool:
         return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in self.nodes

@@ -30,6 +30,7 @@ class Recording:
 
     seconds: float | None
     rate: int
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,24 @@ def read_picture(path: str | Path, name: str) -> Picture:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF: lies on its side
+            return Picture(width, height) if _on_its_side(image) else Picture(height, width)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{name}: {Path(path).name} is no readable picture ({reason}).", "Give a PNG or JPEG."
-        ) from error
-    return Picture(width, height) if turned else Picture(height, width)
+    try:  # the host reads further kinds as a video of one picture
+        film = read_film(path, name)
+        if film.width and film.height:
+            return Picture(film.height, film.width)
+    except InputError:
+        pass
+    raise InputError(f"{name}: {Path(path).name} is no readable picture ({reason}).", "Give a PNG or JPEG.")
+
+
+def _on_its_side(image: Image.Image) -> bool:
+    """By EXIF, whose rotation Pillow undoes in a TIFF by itself; damaged EXIF says nothing."""
+    try:
+        return image.format != "TIFF" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except (ValueError, SyntaxError, OSError):
+        return False
 
 
 def read_recording(path: str | Path, name: str) -> Recording:
@@ -70,7 +82,7 @@ def read_recording(path: str | Path, name: str) -> Recording:
             seconds = 0.0
         if seconds == 0:
             raise InputError(f"{name}: {Path(path).name} holds 0 s of sound.", "Give a recording of speech.")
-        return Recording(seconds, stream.rate or 0)
+        return Recording(seconds, stream.rate or 0, stream.channels or 1)
 
 
 def read_film(path: str | Path, name: str) -> Film:

@@ -51,6 +51,10 @@ class Report:
             self.problem(error.problem, error.remedy)
             return None
 
+    def unless(self, doubtful: bool) -> Report:
+        """Itself, or one into the same findings that warns where this one would find a problem."""
+        return _Doubtful(self.sections, self.findings) if doubtful else self
+
     @property
     def problems(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.level == PROBLEM]
@@ -74,6 +78,11 @@ class Report:
     def _find(self, finding: Finding) -> None:
         if finding not in self.findings:
             self.findings.append(finding)
+
+
+class _Doubtful(Report):
+    def problem(self, what: str, remedy: str) -> None:
+        self.warn(what, remedy)
 
 
 def _count(number: int, word: str) -> str:

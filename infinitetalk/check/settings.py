@@ -22,7 +22,7 @@ SAMPLERS = ("InfiniteTalkSampler", "InfiniteTalkWindow")
 class Sampling:
     """window: its lengths; steps: that are run in a window; guidance: its scales; preset: the one that gives them;
     mode: as the sampler's; begun: the speech goes on after a video; cut: the source's scenes are known when it runs;
-    fit: the window is shortened where the card needs it.
+    fit: the window is shortened where the card needs it; strength: of starting from a source video's pictures.
     """
 
     window: WindowConfig | None
@@ -33,6 +33,7 @@ class Sampling:
     begun: bool = False
     cut: bool = False
     fit: bool = False
+    strength: float | None = 1.0
 
     @property
     def calls(self) -> int | None:
@@ -46,7 +47,8 @@ def read_sampling(graph: Graph, sampler: str, report: Report) -> Sampling:
     """The settings of a sampler; finds those that are refused."""
     frames, motion = (_widget(graph, sampler, *entry) for entry in (("frames_per_window", 81), ("motion_frames", 9)))
     window = None if None in (frames, motion) else report.attempt(WindowConfig, frames, motion)
-    preset = next((one for node in graph.upstream(sampler) if (one := _preset(graph, node))), None)
+    nodes = graph.upstream(sampler, "sigmas", "guidance", "model")
+    preset = next((one for node in nodes if (one := _preset(graph, node))), None)
     steps = _steps(graph, graph.link(sampler, "sigmas"), preset, report)
     strength = _widget(graph, sampler, "source_strength", 1.0)
     if steps is not None and strength is not None:
@@ -56,7 +58,7 @@ def read_sampling(graph: Graph, sampler: str, report: Report) -> Sampling:
     begun, cut = (graph.link(sampler, name) is not None for name in ("start", "scenes"))
     memory = graph.link(sampler, "memory")
     fit = graph.kind(memory) == "InfiniteTalkMemory" and graph.value(memory, "choice", FIT) == FIT
-    return Sampling(window, steps, guidance, preset, mode, begun, cut, fit)
+    return Sampling(window, steps, guidance, preset, mode, begun, cut, fit, strength)
 
 
 def _widget(graph: Graph, node: str, name: str, default: Any) -> Any:
@@ -65,7 +67,7 @@ def _widget(graph: Graph, node: str, name: str, default: Any) -> Any:
 
 
 def _preset(graph: Graph, node: str) -> Preset | None:
-    return PRESETS.get(graph.value(node, "preset")) if graph.kind(node) == "InfiniteTalkPreset" else None
+    return PRESETS.get(graph.value(node, "preset", "")) if graph.kind(node) == "InfiniteTalkPreset" else None
 
 
 def _steps(graph: Graph, node: str | None, preset: Preset | None, report: Report) -> int | None:

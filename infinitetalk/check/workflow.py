@@ -9,21 +9,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..config import FPS, VAE_SPACE
-from ..memory import SURELY, Job, fitting_frames, least_bytes
+from ..memory import Job, fitting_frames, least_bytes
+from ..model.kinds import LORA, MODEL
+from ..reference import check_held, check_still
 from ..sizes import size_text
 from ..timeline import Window as Planned
-from ..timeline import clock, plan, video_frames
-from ..video import expected_bytes
+from ..timeline import clock, latent_frames, plan, video_frames
+from ..video import run_bytes
 from .cost import Machine, Model, Window, activation_bytes, peak_bytes, streamed_bytes, window_seconds
 from .graph import Graph
+from .loaders import Open, read_weights
 from .report import Report
 from .scene import Locate, Scene, read_scene
 from .settings import Sampling, read_sampling
-from .weights import Open, Weights, read_weights
+from .weights import Weights
 
-LATENT_BYTES = 16 * 4  # of a latent cell that a window hands on, in float32
 FEW_STEPS = 12  # fewer than this blur without a distillation LoRA
-DISTILLED = ("lightx2v", "fusionx", "distill", "causvid", "accvid", "_lora")  # in names: keys do not tell
+DISTILLED = ("lightx2v", "fusionx", "distill", "causvid", "accvid", "4step")  # in names: keys do not tell
+MERGED = (*DISTILLED, "_lora")  # the reference's models with such a LoRA inside
 FULL_WIDTH = 5120  # of Wan 14B, which the advice on steps is about
 
 
@@ -35,10 +38,10 @@ def check_sampler(  # noqa: PLR0913  # everything that a check looks at
     scene = read_scene(graph, sampler, locate, report)
     weights = read_weights(graph, sampler, open_weight, report)
     weights.fit(report)
-    if scene.voices is not None and scene.voices > 1:
-        weights.check_speakers(scene.voices, report)
+    weights.check_adapter(scene.voices or 1, report)
     _check_steps(sampling, weights, report)
     sampling = _fitted(sampling, scene, weights.model(), machine)
+    _check_reference(sampling, scene, report)
     windows = _tell_plan(sampling, scene, report)
     if windows and scene.size:
         _tell_cost(sampling, scene, windows, weights, machine, report)
@@ -48,8 +51,8 @@ def _check_steps(sampling: Sampling, weights: Weights, report: Report) -> None:
     """Steps and scales against the LoRA: the commonest cause of a blurred or burnt picture."""
     if weights.base is None or weights.base.dim != FULL_WIDTH or sampling.steps is None:
         return
-    names = [weight.name for weight in weights.files if weight.role in ("lora", "model")]
-    distilled = [name for name in names if any(mark in name.lower() for mark in DISTILLED)]
+    marks = {LORA: DISTILLED, MODEL: MERGED}
+    distilled = [w.name for w in weights.files if any(mark in w.name.lower() for mark in marks.get(w.role, ()))]
     text = sampling.guidance.at(0, sampling.steps).text if sampling.guidance else None
     if sampling.steps < FEW_STEPS and not distilled:
         report.warn(
@@ -61,6 +64,19 @@ def _check_steps(sampling: Sampling, weights: Weights, report: Report) -> None:
             f"steps: {sampling.steps} steps at text scale {text:g} with {distilled[0]}, which was made for few steps "
             "at text scale 1.",
             "Choose its preset in InfiniteTalk Preset: 4 steps for LightX2V, 8 for FusionX, text scale 1.",
+        )
+
+
+def _check_reference(sampling: Sampling, scene: Scene, report: Report) -> None:
+    """Settings that the picture or video they start from does not give."""
+    if scene.held is not None and sampling.window is not None:
+        report.attempt(check_held, sampling.window.frames, scene.held)
+    if scene.still and sampling.strength is not None:
+        report.attempt(check_still, sampling.strength, 0)
+    if scene.still and sampling.cut:
+        report.warn(
+            "scenes: cuts of a source video are given, and the reference is a picture.",
+            "Disconnect scenes, or use InfiniteTalk Video Reference.",
         )
 
 
@@ -105,9 +121,10 @@ def _tell_cost(  # noqa: PLR0913  # what a cost is made of
     """
     height, width = scene.size
     window = Window(sampling.window.frames, height, width, sampling.calls or 0, sampling.window.motion)
-    disk = expected_bytes(width, height, video_frames(windows)) + len(windows) * (
-        LATENT_BYTES * (height // VAE_SPACE) * (width // VAE_SPACE) * (1 + (window.motion - 1) // 4)
-    )
+    frames, cells = video_frames(windows), (height // VAE_SPACE) * (width // VAE_SPACE)
+    heard = scene.frames * (scene.voices or 1) * (weights.adapter.features if weights.adapter else 0)
+    handed = (len(windows) - 1) * latent_frames(window.motion) * cells
+    disk = run_bytes(width, height, frames, frames, handed, heard)
     report.tell("Cost", f"disk: about {size_text(disk)} of {size_text(machine.disk_free)} free")
     if disk > machine.disk_free:
         report.warn(
@@ -157,13 +174,11 @@ def _tell_memory(model: Model, window: Window, machine: Machine, report: Report)
         report.tell("Cost", f"GPU memory: {size_text(machine.free)} can be had now, the rest is other programs'")
     if streamed:
         report.tell("Cost", f"{size_text(streamed)} of the weights stay in RAM and are sent at every model call")
-    # Estimates differ from what a card then takes: only what is beyond doubt stops a run.
-    surely = least_bytes(work, SURELY) > machine.memory
-    if least_bytes(work) > machine.memory:
-        (report.problem if surely else report.warn)(
-            f"GPU memory: a window of {window.frames} frames at {window.width}x{window.height} needs "
-            f"{size_text(least_bytes(work, SURELY))} to {size_text(least_bytes(work))}, the card has "
-            f"{size_text(machine.memory)}.",
+    least = least_bytes(work)
+    if least > machine.memory:  # an estimate, and nodes may make a call smaller: no reason to stop a run
+        report.warn(
+            f"GPU memory: a window of {window.frames} frames at {window.width}x{window.height} needs about "
+            f"{size_text(least)} at once, the card has {size_text(machine.memory)}.",
             "Connect InfiniteTalk Memory on 'fit my card' to the sampler, use fewer frames per window, such as 49 or "
             "33, or a smaller picture.",
         )

@@ -8,6 +8,7 @@ import torch
 
 from ..config import StreamConfig
 from ..errors import InputError
+from ..reference import check_still
 from ..regions import check_regions
 from ..schedule import last_steps
 from ..takes import Take
@@ -25,7 +26,7 @@ def check_run(inputs: Inputs, config: StreamConfig) -> None:
     inputs.reference.conditioning(config.window.frames)
     check_vae(inputs.vae)
     if inputs.reference.still:
-        _check_still(config)
+        check_still(config.source_strength, len(config.cuts))
     if inputs.sigmas.ndim != 1 or len(inputs.sigmas) < 2 or not torch.isfinite(inputs.sigmas).all():
         raise InputError(
             f"sigmas: {tuple(inputs.sigmas.shape)} is not a schedule of at least one step in plain numbers.",
@@ -82,18 +83,3 @@ def _check_reference(inputs: Inputs, config: StreamConfig, take: Take) -> None:
             "Make it with the same size, custom width and height if need be.",
         )
     given.conditioning(config.window.frames)
-
-
-def _check_still(config: StreamConfig) -> None:
-    """Refuse what only a source video can give."""
-    remedy = "use InfiniteTalk Video Reference."
-    if config.source_strength < 1.0:
-        raise InputError(
-            f"source_strength: {config.source_strength} starts from a source video, and the reference is a picture.",
-            f"Set source_strength to 1, or {remedy}",
-        )
-    if config.cuts:
-        raise InputError(
-            f"scenes: {len(config.cuts)} cuts of a source video are given, and the reference is a picture.",
-            f"Disconnect scenes, or {remedy}",
-        )

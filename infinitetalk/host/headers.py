@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import folder_paths
 import torch
 
-from ..check.weights import Opened
+from ..check.loaders import Opened
 from ..errors import InputError
+from ..gguf_file import gguf_package
+from ..gguf_header import is_gguf
+from ..parts import is_part
 from ..tensor_file import model_bytes, read_header
-from ..wav2vec import PICKLED, weights_file
+from ..wav2vec import weights_file
 from .audio_encoder import find_encoder
 from .model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file
 
 FOLDERS = {
     "model": (MODEL_FOLDER, "unet_gguf"),
     "adapter": ADAPTER_FOLDERS,
-    "vae": ("vae",),
+    "vae": ("vae", "vae_approx"),
     "text_encoder": ("text_encoders", "clip_gguf"),
     "clip_vision": ("clip_vision",),
     "lora": ("loras",),
 }
+MAPPED = {".safetensors", ".sft"}  # what the host does not take for a pickle, by the name alone
+# What the loader raises on a file that is none; pickles of nonsense run into most kinds of errors.
+_UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError,
+    AssertionError, struct.error,
+)  # fmt: skip
 
 
 def open_weight(role: str, name: str, label: str) -> Opened:
@@ -32,17 +43,27 @@ def open_weight(role: str, name: str, label: str) -> Opened:
     else:
         known = tuple(folder for folder in FOLDERS[role] if folder in folder_paths.folder_names_and_paths)
         path = Path(find_file(name, known, label))
-    if path.suffix in PICKLED:
+    if path.suffix.lower() in folder_paths.supported_pt_extensions - MAPPED:
         return Opened(path, path.stat().st_size, _pickled_shapes(path, label), {})
     header = read_header(path, label)
-    return Opened(path, model_bytes(path, label), header.shapes, header.dtypes)
+    if role == "adapter" and is_gguf(path):
+        gguf_package(label)  # other GGUF files are loaded by a pack of its own
+    size, part = model_bytes(path, label), is_part(path)
+    return Opened(path, size, header.shapes, header.dtypes, header.metadata, part)
 
 
 def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:
-    """By the loader that runs no code and without the numbers. The reference's own files are such."""
+    """By the loader that runs no code and without the numbers. The reference's own files are such.
+
+    In the format of before PyTorch 1.6 the numbers stand in the stream itself: it cannot be mapped, only read.
+    """
     try:
-        tensors = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        tensors = torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if not isinstance(tensors, dict):
+            raise ValueError(f"it holds a {type(tensors).__name__}, not named tensors")
+        within = tensors.get("state_dict", next(iter(tensors.values())) if len(tensors) == 1 else None)
+        tensors = within if isinstance(within, dict) else tensors  # as the host unwraps checkpoints
+    except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{label}: {path.name} cannot be read as model weights ({reason[:160]}).",

@@ -16,12 +16,15 @@ import comfy.sd
 import comfy.utils
 import torch
 from comfy.ldm.wan.model import WanModel
+from comfy.quant_ops import QUANT_ALGOS
 
 from ..errors import InputError
-from ..gguf_file import gguf_tensors, is_gguf
+from ..gguf_file import gguf_package, gguf_tensors
+from ..gguf_header import is_gguf
 from ..model.adapter import AdapterShape, InfiniteTalkAdapter
 from ..model.keys import known_to_comfyui
 from ..model.layouts import (
+    INSIDE,
     BaseShape,
     adapter_part,
     base_part,
@@ -31,14 +34,24 @@ from ..model.layouts import (
     in_adapter,
     read_adapter,
     read_base,
+    read_inside,
 )
-from ..model.quantised import FORMATS, comfyui_reads, first_bad, has_marks, is_finite, is_scale, one_marking
+from ..model.quantised import (
+    FORMATS,
+    comfyui_reads,
+    first_bad,
+    has_marks,
+    is_finite,
+    is_scale,
+    noted_layers,
+    one_marking,
+    read_note,
+)
 from ..parts import is_part
 from ..safetensors_header import Header
 from ..tensor_file import read_header, read_some
 from .model_files import find_adapter, find_base, read_tensors
 
-INSIDE = "(inside the model)"  # a choice in place of an adapter's file
 _AGAIN = "The file is damaged: fetch it again."
 
 
@@ -51,14 +64,12 @@ def check_files(model_name: str, adapter_name: str) -> None:
 def check_adapter_file(name: str, model_name: str | None = None) -> AdapterShape:
     """The sizes of an adapter file, or a refusal, from its header; model_name: for an adapter inside the model."""
     if name != INSIDE:
-        return read_adapter(read_header(find_adapter(name), "adapter").shapes, f"adapter: {name}")
-    shapes = read_header(find_base(model_name or ""), "model").shapes
-    if not holds_adapter(shapes):
-        raise InputError(
-            f"adapter: {INSIDE} is chosen, and {model_name} has none.",
-            "Choose an adapter file, or a model with the adapter inside.",
-        )
-    return read_adapter(shapes, f"model: {model_name}")
+        path = find_adapter(name)
+        shapes = read_header(path, "adapter").shapes
+        if is_gguf(path):
+            gguf_package("adapter")  # its absence is told before anything loads
+        return read_adapter(shapes, f"adapter: {name}")
+    return read_inside(read_header(find_base(model_name or ""), "model").shapes, str(model_name))
 
 
 def load_model(name: str):
@@ -74,7 +85,7 @@ def load_base_file(path: str, disable_dynamic: bool = False):
     as_it_is = comfyui_reads(header.shapes, header.dtypes, header.metadata) and not (
         is_part(path) or holds_adapter(header.shapes) or not all(map(known_to_comfyui, header.shapes))
     )
-    _check_base_numbers(path, name)
+    _check_base(path, header, name)
     if as_it_is and path.endswith(".safetensors"):
         return comfy.sd.load_diffusion_model(path, disable_dynamic=disable_dynamic)
     tensors = base_part(read_tensors(path))
@@ -162,11 +173,26 @@ def _one_marking(tensors: dict, metadata: dict, wide: torch.dtype | None, label:
         raise InputError(f"{label}: {error}.", "Fetch it again, or choose one in fp16, scaled fp8 or GGUF.") from error
 
 
-def _check_base_numbers(path: str, name: str) -> None:
-    """Vectors and scales only: to look through 14 billion weights takes too long."""
+def _check_base(path: str, header: Header, name: str) -> None:
+    """Vectors, scales and notes: to look through 14 billion weights would take longer than to load them (fp8: 70 s on
+    2 cores); the first step's prediction tells of those."""
+    notes: dict[str, object] = {}
     for key, value in read_some(path, "model", lambda key, sides: sides < 2 or is_scale(key)):
         if not is_finite(value):
             raise InputError(f"model: {name}: {key} holds values that are no numbers (NaN or infinite).", _AGAIN)
+        if key.endswith(".comfy_quant"):
+            notes[key.removesuffix(".comfy_quant")] = value
+    try:
+        formats = {layer: read_note(note, f"{layer}.comfy_quant").get("format") for layer, note in notes.items()}
+        formats |= {layer: note.get("format") for layer, note in noted_layers(header.metadata).items()}
+    except ValueError as error:
+        raise InputError(f"model: {name}: {error}.", _AGAIN) from error
+    for layer, kind in formats.items():
+        if not isinstance(kind, str) or kind not in QUANT_ALGOS:
+            raise InputError(
+                f"model: {name}: {layer} is quantised as {kind!r}, which this ComfyUI does not know.",
+                "Update ComfyUI, or choose a model in fp16, scaled fp8 or GGUF.",
+            )
 
 
 def patch_shape(patch, label: str = "model_patch"):

@@ -6,11 +6,11 @@ Knows nothing of workflows. The speed of a device is measured once in a process.
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import comfy.model_management
 import folder_paths
@@ -31,8 +31,8 @@ def this_machine(probe: bool = True) -> Machine:
     device = comfy.model_management.get_torch_device()
     card = card_of(device)
     memory, free = (None, None) if card is None else (card.total - card.reserved, max(0, card.free))
-    output = folder_paths.get_output_directory()
-    place = output if os.path.isdir(output) else os.path.dirname(output)
+    output = Path(folder_paths.get_output_directory()).absolute()
+    place = next(folder for folder in (output, *output.parents) if folder.is_dir())  # the run makes what is missing
     ram = psutil.virtual_memory()
     name = comfy.model_management.get_torch_device_name(device)
     found = Machine(name, memory, free, ram.total, ram.available, shutil.disk_usage(place).free)

@@ -20,6 +20,8 @@ from ..errors import InputError
 from .headers import open_weight
 from .machine import this_machine
 
+log = logging.getLogger(__name__)
+
 
 def look_over(prompt: Any, node: str | None = None, machine: Machine | None = None) -> Report:
     """All that can be told of a prompt (the host's DynamicPrompt).
@@ -33,7 +35,14 @@ def look_over(prompt: Any, node: str | None = None, machine: Machine | None = No
         report.warn("workflow: it has no InfiniteTalk Sampler.", "Add one, or start from one of the templates.")
     machine = machine or this_machine()
     for sampler in samplers:
-        check_sampler(graph, sampler, locate_input, open_weight, machine, report)
+        try:
+            check_sampler(graph, sampler, locate_input, open_weight, machine, report)
+        except Exception as error:  # whatever a strange file or graph does to the check, it must not stop what works
+            log.exception("InfiniteTalk: the check of %s failed", graph.titled(sampler))
+            report.warn(
+                f"{graph.titled(sampler)}: the check could not be finished ({type(error).__name__}: {error}).",
+                "It says nothing about the rest; ComfyUI's log has the details, please report them.",
+            )
     return report
 
 
@@ -42,7 +51,7 @@ def check_before_loading(prompt: Any, node: str) -> None:
     report = look_over(prompt, node, this_machine(probe=False))
     report.refuse()
     for finding in report.findings:
-        logging.warning("InfiniteTalk: %s", finding)
+        log.warning("InfiniteTalk: %s", finding)
 
 
 def locate_input(name: str) -> Path:

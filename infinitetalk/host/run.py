@@ -25,7 +25,7 @@ from ..run_open import Wanted, open_run
 from ..table import overrides_at
 from ..takes import Take, first_takes, plan_takes, to_sample
 from ..timeline import plan
-from ..video import expected_bytes
+from ..video import run_bytes
 from .adapter_note import voices_warning
 from .checks import check_run, check_takes, sampled_sigmas
 from .denoise import Inputs, most_branches
@@ -144,6 +144,7 @@ def _make(folder: RunFolder, run: Planned, todo: Sequence[Take], outputs: Output
 def _room(run: Planned, todo: Sequence[Take]) -> int:
     """Bytes that a run may still need: videos, what windows hand on, and the features of a new one."""
     reference, voices = run.inputs.reference, run.inputs.features.voices
-    videos = expected_bytes(reference.width, reference.height, run.frames + sum(take.window.keep for take in todo) // 2)
-    handed = sum(math.prod(latent_shape(reference, take.hand_on)) * 4 for take in todo if take.hand_on)
-    return videos + handed + sum(4 * math.prod(voice.speech.shape) for voice in voices)
+    handed = sum(math.prod(latent_shape(reference, take.hand_on)[2:]) for take in todo if take.hand_on)
+    heard = sum(math.prod(voice.speech.shape) for voice in voices)
+    sampled = sum(take.window.keep for take in todo)
+    return run_bytes(reference.width, reference.height, run.frames, sampled, handed, heard)

@@ -75,7 +75,7 @@ _WIDTHS = (  # a tensor of each transformer here, and the axis that is as long a
     ("patch_embedding.weight", 0), ("blocks.0.audio_cross_attn.q_linear.weight", 0), ("encoder.layer_norm.weight", 0),
     ("vision_model.post_layernorm.weight", 0), ("shared.weight", 1), ("token_embedding.weight", 1),
 )  # fmt: skip
-_LAYER = re.compile(r"(?:blocks|encoder\.layers|encoder\.block)\.(\d+)\.")
+_LAYER = re.compile(r"(?:blocks|encoder\.layers|encoder\.block)\.(\d{1,4})\.", re.ASCII)
 
 
 def _width(plain: Shapes) -> int:
@@ -151,6 +151,8 @@ _KNOWN: tuple[tuple[str, str, Callable[[Shapes], bool]], ...] = (
     ("a Whisper audio encoder", "", _any("encoder.conv1.weight", "encoder.embed_positions.weight")),
     ("a CLIP ViT-H vision model", CLIP, _both(_VISION, _side("vision_model.post_layernorm.weight", 0, 1280))),
     ("a vision model of another kind (CLIP-L, SigLIP)", "", _VISION),
+    ("a CLIP ViT-H vision model of OpenCLIP", CLIP, _both(_any("visual.transformer.resblocks."),
+                                                          _side("visual.class_embedding", 0, 1280))),
     ("the reference's CLIP in its own layout", "", _any("visual.transformer.", "textual.transformer.")),
     ("a UMT5-XXL text encoder", TEXT, _both(_T5, _side("shared.weight", 0, 256384))),
     ("a UMT5-XXL text encoder", TEXT, _side("token_embd.weight", 0, 256384)),

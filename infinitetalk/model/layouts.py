@@ -17,9 +17,13 @@ from .keys import WITHIN, plain_key
 from .kinds import ADAPTER, FIVE_B, MODEL, NO_CLIP, OTHER_WAN, T2V, VACE, WANTED, Shapes, identify
 from .quantised import plain_shapes
 
-_ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.\d+\.(norm_x|audio_cross_attn)\.")
+_ADAPTER_KEY = re.compile(r"audio_proj\.|blocks\.(\d{1,4})\.(norm_x|audio_cross_attn)\.", re.ASCII)
+INSIDE = "(inside the model)"  # choices in place of an adapter's file
+FROM_SOCKET = "(from model_patch)"
 _OF_ALL = ("scaled_fp8",)  # a mark of the file, not of a weight
+_AGAIN = "The download is incomplete or the file was cut: fetch it again."
 _WORKS_ON = "InfiniteTalk works on Wan2.1 image-to-video"
+_NORMS = ("norm.weight", "norm_x.weight")  # one-dimensional, as biases are
 Value = TypeVar("Value")
 
 
@@ -80,13 +84,32 @@ def read_adapter(shapes: Shapes, name: str) -> AdapterShape:
     if missing:
         raise InputError(
             f"{name}: {len(missing)} tensors of the adapter are missing, first {missing[0]}.",
-            "The download is incomplete or the file was cut: fetch it again.",
+            _AGAIN,
         )
+    for key in sorted(_expected_keys(shapes)):
+        _check_sides(shapes[key], 2 if key.endswith("weight") and not key.endswith(_NORMS) else 1, f"{name}: {key}")
     return adapter_shape(shapes)
 
 
+def read_inside(shapes: Shapes, model: str) -> AdapterShape:
+    """The sizes of the adapter inside a diffusion model's file, chosen by INSIDE, or a refusal; model: its name."""
+    if not holds_adapter(shapes):
+        raise InputError(
+            f"adapter: {INSIDE} is chosen, and {model} has none.",
+            "Choose an adapter file, or a model with the adapter inside.",
+        )
+    return read_adapter(shapes, f"model: {model}")
+
+
+def _check_sides(shape: tuple[int, ...], sides: int, label: str) -> None:
+    if len(shape) != sides or 0 in shape:
+        raise InputError(f"{label} has shape {list(shape)} where {sides} sides are due.", _AGAIN)
+
+
 def _expected_keys(shapes: Shapes) -> set[str]:
-    numbers = [int(key.split(".")[1]) for key in shapes if key.startswith("blocks.") and key.split(".")[1].isdigit()]
+    """Of as many blocks as the highest number says, or as the file has keys: one strange number asks for no more."""
+    found = (_ADAPTER_KEY.match(key) for key in shapes)
+    numbers = [min(int(match[1]), len(shapes)) for match in found if match and match[1]]
     modules = [f"audio_proj.{part}" for part in ("proj1", "proj1_vf", "proj2", "proj3", "norm")]
     for n in range(1 + max(numbers, default=0)):
         modules += [f"blocks.{n}.norm_x"]
@@ -103,13 +126,15 @@ def read_base(shapes: Shapes, name: str) -> BaseShape:
         raise InputError(f"{name}: this file is {kind.name}, not a Wan diffusion model.", WANTED[MODEL])
     if kind.role != MODEL and kind.name != OTHER_WAN:
         raise InputError(f"{name}: this is {kind.name}; {_WORKS_ON}.", WANTED[MODEL])
+    head = shapes.get("head.head.bias", (64,))
+    _check_sides(patch[:2], 2, f"{name}: patch_embedding.weight")  # GGUF files have the rest in one side or in three
+    _check_sides(head, 1, f"{name}: head.head.bias")
     blocks = {key.split(".")[1] for key in shapes if key.startswith("blocks.")}
-    head = shapes.get("head.head.bias", (64,))[0]
     base = BaseShape(
         dim=patch[0],
         layers=len(blocks),
         in_dim=patch[1],
-        out_dim=head // 4,
+        out_dim=head[0] // 4,
         clip="img_emb.proj.1.bias" in shapes,
     )
     check_base(base, name)

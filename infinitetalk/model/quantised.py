@@ -41,6 +41,10 @@ _NUMBERS = {
     "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "I8": "int8", "U8": "4-bit", "F8_E4M3": "fp8",
     "F8_E5M2": "fp8 (e5m2)",
 }  # fmt: skip
+_NO_NUMBER = {  # of 8-bit floats, by torch's names since not every torch has all: (mask, what of it is no number)
+    "float8_e4m3fn": (0x7F, 0x7F), "float8_e5m2": (0x7C, 0x7C), "float8_e8m0fnu": (0xFF, 0xFF),
+    "float8_e4m3fnuz": (0xFF, 0x80), "float8_e5m2fnuz": (0xFF, 0x80),
+}  # fmt: skip
 _HEADER = "_quantization_metadata"  # ComfyUI's, in the header
 _CHUNK = 1024  # rows quantised at once: 56 MB in float32 of the widest matrix of 14B
 
@@ -117,8 +121,7 @@ def one_marking(
     quantised anew. Activation scales are dropped: the files' makers never multiply in 8 bits. Raises ValueError naming
     the weight for 8-bit data without its scale or in a format of another name (rotated, or with finer blocks).
     """
-    layers = json.loads((metadata or {}).get(_HEADER, "{}")).get("layers", {})
-    told = {plain_key(name): note for name, note in layers.items()}
+    told = {plain_key(name): note for name, note in noted_layers(metadata or {}).items()}
     exact = "scaled_fp8" in tensors and tensors["scaled_fp8"].numel() == 2  # the older mark for full precision
     found: dict[str, torch.Tensor] = {}
     quantised = False
@@ -133,14 +136,35 @@ def one_marking(
             found[key] = value if wide is None else value.to(wide)
             continue
         given = tensors.get(f"{name}.comfy_quant")
-        note = told.get(name) or (None if given is None else json.loads(bytes(given.tolist()))) or {}
+        note = told.get(name) or ({} if given is None else read_note(given, f"{name}.comfy_quant"))
         if note.get("format", FORMATS[value.dtype]) != FORMATS[value.dtype] or note.get("convrot"):
             raise ValueError(f"{key} is quantised as {json.dumps(note)}, which is not known here")
-        if scale.numel() not in (1, value.shape[0]):
-            raise ValueError(f"{key} has {scale.numel()} scales for {value.shape[0]} rows, which is not known here")
+        if scale.numel() != 1 and (value.ndim != 2 or scale.numel() != value.shape[0]):
+            raise ValueError(f"{key} has {scale.numel()} scales for shape {list(value.shape)}, which is not known here")
         found.update(_marked(name, value, scale.float(), exact, device))
         quantised = True
     return found, quantised
+
+
+def noted_layers(metadata: Mapping[str, str]) -> dict[str, dict]:
+    """Layer -> how it is quantised, by a file's header. Raises ValueError."""
+    if _HEADER not in metadata:
+        return {}
+    layers = read_note(read_note(metadata[_HEADER], _HEADER).get("layers"), f"layers of {_HEADER}")
+    return {name: read_note(note, f"{name} in {_HEADER}") for name, note in layers.items()}
+
+
+def read_note(given: object, where: str) -> dict:
+    """A note as a mapping: of JSON text, of JSON bytes in a tensor, or already read. Raises ValueError."""
+    try:
+        if isinstance(given, torch.Tensor):
+            given = bytes(given.flatten().tolist())
+        found = json.loads(given) if isinstance(given, str | bytes) else given
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{where} is no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} is {'a ' + type(found).__name__ if found is not None else 'empty'}, not a table")
+    return found
 
 
 def _marked(name: str, value: torch.Tensor, scale: torch.Tensor, exact: bool, device) -> dict[str, torch.Tensor]:
@@ -181,9 +205,8 @@ def is_finite(value: torch.Tensor) -> bool:
     """Whether no number of a tensor of any dtype is NaN or infinite."""
     if value.numel() == 0 or not value.dtype.is_floating_point:
         return True
-    if value.dtype == torch.float8_e4m3fn:  # its one NaN, of either sign
-        return not bool((value.view(torch.uint8) & 0x7F == 0x7F).any())
-    if value.dtype == torch.float8_e5m2:
-        return not bool((value.view(torch.uint8) & 0x7C == 0x7C).any())
+    if value.dtype.itemsize == 1:  # torch does not reduce these; of packed 4-bit numbers all are finite
+        mask, bits = _NO_NUMBER.get(str(value.dtype).removeprefix("torch."), (0, 1))
+        return not bool((value.view(torch.uint8) & mask == bits).any())
     least, most = torch.aminmax(value)  # NaN goes through
     return bool(torch.isfinite(least) & torch.isfinite(most))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.host.looks import look  # noqa: F401  # a fixture
 from tests.inprocess import ROOT, use_host
 
 

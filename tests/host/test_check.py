@@ -12,67 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from infinitetalk.check.cost import Machine
 from infinitetalk.check.report import Report
 from tests.host.full_files import (
     CLIP_H,
     WAN22_VAE,
+    WAN_VAE,
     infinitetalk_shapes,
-    published,
     quanto,
     scaled,
-    sparse_file,
     wan_shapes,
     wav2vec_shapes,
 )
-from tests.unit.test_check_scene import write_wave
-from tests.unit.workflow import graph
+from tests.host.looks import only_problem, put
 
 pytestmark = pytest.mark.usefixtures("host")
-CARD = Machine("a card of 24 GB", 24 * 10**9, 23 * 10**9, 64 * 10**9, 60 * 10**9, 10**12, 150e12, 100e12, 20e9)
-TYPES = ("diffusion_models", "model_patches", "vae", "text_encoders", "clip_vision", "audio_encoders", "loras")
-
-
-@pytest.fixture
-def look(tmp_path, monkeypatch):
-    """look(changes, **nodes) -> the report on a workflow whose files are all there."""
-    import folder_paths
-    from comfy_execution.graph import DynamicPrompt
-
-    from infinitetalk.host.model_files import register_folders
-    from infinitetalk.host.preflight import look_over
-
-    models = tmp_path / "models"
-    known = dict(folder_paths.folder_names_and_paths)
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
-    monkeypatch.setattr(folder_paths, "models_dir", str(models))
-    for name in TYPES:
-        (models / name).mkdir(parents=True)
-        known[name] = ([str(models / name)], folder_paths.supported_pt_extensions)
-    register_folders()
-    monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
-    write_wave(tmp_path / "speech.wav", 10.0)
-    Image.new("RGB", (640, 640)).save(tmp_path / "face.png")
-    published(models)
-    named = {"encoder": {"audio_encoder": "wav2vec.safetensors"}}
-
-    def look(changes: dict[str, dict] | None = None, **nodes) -> Report:
-        made = graph({**named, **(changes or {})}, **nodes)
-        return look_over(DynamicPrompt(dict(made.nodes)), machine=CARD)
-
-    look.models = models
-    return look
-
-
-def put(look, folder: str, name: str, shapes: dict, kind: str = "F16", vectors: str | None = None) -> Path:
-    return sparse_file(look.models / folder / name, shapes, kind, vectors)
-
-
-def only_problem(report: Report) -> tuple[str, str]:
-    assert len(report.problems) == 1, report.text()
-    return report.problems[0].what, report.problems[0].remedy
 
 
 def test_the_published_files_fit(look):
@@ -230,18 +184,11 @@ def test_a_lora_that_fits_is_no_finding(look):
     assert not with_lora(look, lora(5120, MODULES)).findings
 
 
-@pytest.mark.parametrize(
-    "shapes, level",
-    [
-        (lora(1536, MODULES), "problem"),
-        (lora(5120, ["blocks.77.ffn.0"]), "problem"),
-        (lora(5120, MODULES, ""), "warning"),
-    ],
-)
-def test_a_lora_that_would_be_ignored_is_told(look, shapes, level):
+@pytest.mark.parametrize("shapes", [lora(1536, MODULES), lora(5120, ["blocks.77.ffn.0"]), lora(5120, MODULES, "")])
+def test_a_lora_that_would_be_ignored_is_told(look, shapes):
     """Elsewhere it is silently dropped: one of another model, of other blocks, of unknown names."""
     (finding,) = with_lora(look, shapes).findings
-    assert finding.level == level and "modules of this LoRA fits the model" in finding.what
+    assert finding.level == "warning" and "modules of this LoRA fits the model" in finding.what
 
 
 def test_a_lora_that_is_left_out_in_part_is_told(look):
@@ -314,9 +261,37 @@ def test_a_wav2vec_folder_is_read_and_an_empty_one_is_found(look):
     chosen = {"encoder": {"audio_encoder": "chinese-wav2vec2-base"}}
     assert "neither model.safetensors nor pytorch_model.bin" in only_problem(look(chosen))[0]
     tensors = {key: torch.zeros(1).expand(shape) for key, shape in wav2vec_shapes().items()}
-    torch.save(tensors, folder / "pytorch_model.bin")
-    report = look(chosen)
-    assert not report.findings, report.text()
+    for zipped in (True, False):
+        torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+        report = look(chosen)
+        assert not report.findings, report.text()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickled_vae_is_read_in_both_of_pytorch_s_formats(look, zipped):
+    """Wan's own VAE is a pickle; ComfyUI reads both formats."""
+    path = look.models / "vae" / "Wan2.1_VAE.pth"
+    tensors = {key: torch.zeros(1).expand(shape) for key, shape in WAN_VAE.items()}
+    torch.save(tensors, path, _use_new_zipfile_serialization=zipped)
+    chosen = {"vae": {"vae_name": path.name}}
+    assert not look(chosen).findings
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "cannot be read as model weights" in only_problem(look(chosen))[0]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("held", [[torch.zeros(2)], torch.zeros(2)], ids=["a list", "a tensor"])
+def test_a_pickle_of_something_else_is_found(look, zipped, held):
+    torch.save(held, look.models / "vae" / "odd.pth", _use_new_zipfile_serialization=zipped)
+    assert "not named tensors" in only_problem(look({"vae": {"vae_name": "odd.pth"}}))[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02.", b"\x80\x02}q\x00.", b"\x80\x02h\x05.", b"\x80\x02Rq", b"PK\x03\x04 no zip"]
+)
+def test_a_pickle_of_nonsense_is_found(look, content):
+    (look.models / "vae" / "odd.pth").write_bytes(content)
+    assert "odd.pth cannot be read as model weights" in only_problem(look({"vae": {"vae_name": "odd.pth"}}))[0]
 
 
 class Payload:
@@ -327,9 +302,11 @@ class Payload:
         return (Path.touch, (self.target,))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
-def test_a_pickle_with_code_in_it_is_refused_and_not_run(look, tmp_path, name):
-    torch.save({"conv2.weight": Payload(tmp_path / "ran")}, look.models / "vae" / name)
+def test_a_pickle_with_code_in_it_is_refused_and_not_run(look, tmp_path, name, zipped):
+    evil = {"conv2.weight": Payload(tmp_path / "ran")}
+    torch.save(evil, look.models / "vae" / name, _use_new_zipfile_serialization=zipped)
     what, _ = only_problem(look({"vae": {"vae_name": name}}))
     assert name in what and not (tmp_path / "ran").exists()
 

@@ -260,3 +260,64 @@ def test_the_index_beside_the_parts_is_not_needed(tmp_path):
     assert set(json.loads(index.read_text())["weight_map"]) == set(base())
     index.unlink()
     assert set(read_header(paths[0], "model").shapes) == set(base())
+
+
+def mxfp8(tensors: dict, kind: str = "mxfp8") -> tuple[dict, dict]:
+    """ComfyUI's 8 bits with a scale of 8 bits, a power of two, for each 32 numbers."""
+    from comfy.quant_ops import TensorCoreMXFP8Layout
+
+    found = {}
+    note = torch.tensor(list(json.dumps({"format": kind}).encode()), dtype=torch.uint8)
+    for key, value in tensors.items():
+        found[key] = value
+        if is_matrix(key, value):
+            found[key], parts = TensorCoreMXFP8Layout.quantize(value.bfloat16())
+            name = key.removesuffix(".weight")
+            found |= {f"{name}.weight_scale": parts.scale, f"{name}.comfy_quant": note.clone()}
+    return found, {}
+
+
+def test_a_model_in_mxfp8_is_loaded(patches, right, tmp_path):
+    from infinitetalk.host.loading import load_base_file
+    from tests.host.small_files import base, error, forward
+
+    tensors, _ = mxfp8(base())
+    assert tensors["blocks.1.ffn.2.weight_scale"].dtype == torch.float8_e8m0fnu
+    model = load_base_file(str(save(tmp_path / "mx.safetensors", (tensors, {}))))
+    assert model.model.diffusion_model.blocks[1].ffn[2].weight._qdata.dtype == E4M3
+    assert 1e-6 < error(forward(model, patches["fp32"]), right) < 0.1
+    tensors["blocks.1.ffn.2.weight_scale"].view(torch.uint8).flatten()[0] = 0xFF
+    with pytest.raises(InputError, match="mx.safetensors: blocks.1.ffn.2.weight_scale holds values that are no numb"):
+        load_base_file(str(save(tmp_path / "mx.safetensors", (tensors, {}))))
+
+
+def test_mxfp8_with_the_adapter_inside_is_refused(tmp_path):
+    from infinitetalk.host.loading import load_base_file
+    from tests.host.small_files import adapter, base
+
+    path = save(tmp_path / "mx.safetensors", mxfp8({**base(), **adapter()}))
+    with pytest.raises(InputError, match='model: mx.safetensors: .* is quantised as {"format": "mxfp8"}'):
+        load_base_file(str(path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("mxfp12", "is quantised as 'mxfp12', which this ComfyUI does not know"), (None, "quantised as None"),
+     (["mxfp8"], "quantised as"), ({}, "quantised as {}")],
+)  # fmt: skip
+def test_a_format_that_the_host_does_not_know_is_refused_before_it_loads(tmp_path, kind, told):
+    from infinitetalk.host.loading import load_base_file
+    from tests.host.small_files import base
+
+    with pytest.raises(InputError, match=told):
+        load_base_file(str(save(tmp_path / "x.safetensors", mxfp8(base(), kind))))
+
+
+@pytest.mark.parametrize("note", ["[]", "{}", "7", '{"layers": []}', '{"layers": {"blocks.0.ffn.0": "x"}}', "{"])
+def test_notes_in_the_header_that_are_no_table_are_refused_before_the_host_reads_them(tmp_path, note):
+    from infinitetalk.host.loading import load_base_file
+    from tests.host.small_files import base
+
+    tensors, _ = fp8(base(), "header")
+    with pytest.raises(InputError, match="model: x.safetensors: .*_quantization_metadata"):
+        load_base_file(str(save(tmp_path / "x.safetensors", (tensors, {"_quantization_metadata": note}))))

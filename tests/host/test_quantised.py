@@ -81,7 +81,8 @@ def test_blocks_of_256_are_read_as_the_package_reads_them(tmp_path, kind):
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, quants
 
-    from infinitetalk.gguf_file import gguf_header, gguf_tensors
+    from infinitetalk.gguf_file import gguf_tensors
+    from infinitetalk.gguf_header import gguf_header
 
     whole = GGMLQuantizationType[kind]
     block, size = GGML_QUANT_SIZES[whole]
@@ -98,13 +99,37 @@ def test_blocks_of_256_are_read_as_the_package_reads_them(tmp_path, kind):
 
 
 def test_without_the_package_the_error_says_what_to_install(plain, tmp_path, monkeypatch):
+    """Before anything loads; what the header says is read all the same."""
+    from infinitetalk.gguf_file import gguf_tensors
+    from infinitetalk.host.loading import check_adapter_file
     from infinitetalk.host.model_files import read_shapes
+    from tests.host.small_files import use_folder
 
     save_gguf(tmp_path / "whole.gguf", plain, "Q8_0")
+    use_folder(monkeypatch, tmp_path)
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(InputError, match="read by the package gguf") as refused:
-        read_shapes(str(tmp_path / "whole.gguf"), "adapter")
+    with pytest.raises(InputError, match="adapter: GGUF files are read by the package gguf") as refused:
+        check_adapter_file("whole.gguf")
     assert "pip install" in str(refused.value)
+    with pytest.raises(InputError, match="text encoder: GGUF files are read"):
+        gguf_tensors(tmp_path / "whole.gguf", torch.float32, label="text encoder")
+    assert len(read_shapes(str(tmp_path / "whole.gguf"), "adapter")) == len(plain)
+
+
+def test_a_kind_that_the_package_does_not_decode_is_refused_by_name(tmp_path):
+    import numpy as np
+    from gguf import GGUFWriter
+
+    from infinitetalk.gguf_file import gguf_tensors
+
+    writer = GGUFWriter(tmp_path / "whole_numbers.gguf", "wan")
+    writer.add_tensor("a.weight", np.zeros((2, 32), dtype=np.int64))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(InputError, match="adapter: whole_numbers.gguf: a.weight is stored as I64"):
+        gguf_tensors(tmp_path / "whole_numbers.gguf", torch.float32)
 
 
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.001])

@@ -12,7 +12,8 @@ from bench.memory import SETTINGS, verdict
 from bench.memory_cell import Clock
 from bench.memory_files import ADAPTERS, BASES, make_files
 from bench.memory_table import BEGIN, END, read_rows, tables, write_page
-from infinitetalk.gguf_file import gguf_header, gguf_tensors
+from infinitetalk.gguf_file import gguf_tensors
+from infinitetalk.gguf_header import gguf_header
 from infinitetalk.memory import MemoryConfig
 from infinitetalk.model.layouts import check_fit, read_adapter, read_base
 

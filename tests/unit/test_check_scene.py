@@ -13,7 +13,7 @@ from infinitetalk.check.report import Report
 from infinitetalk.check.scene import Scene, read_scene
 from infinitetalk.errors import InputError
 from tests.unit.clips import numbered_picture, write_clip
-from tests.unit.workflow import graph
+from tests.unit.workflow import NODES, graph
 
 PICTURES = [numbered_picture(number) for number in range(10)]
 
@@ -58,7 +58,7 @@ CONVERSATION = {"sampler": {"features": ["speakers", 0]}}
 
 def test_a_picture_and_a_speech_are_told(look):
     scene, report = look()
-    assert scene == Scene(frames=250, voices=1, size=(448, 896), still=True)
+    assert scene == Scene(frames=250, voices=1, size=(448, 896), still=True, held=81)
     assert not report.findings
     assert "0:10 of speech, 250 frames at 25 fps" in report.sections["Speech"]
     assert any("896x448 px" in line for line in report.sections["Picture"])
@@ -75,7 +75,8 @@ def test_speech_without_a_frame_is_found(look, seconds):
     write_wave(look.folder / "none.wav", seconds)
     scene, report = look({"speech": {"audio": "none.wav"}})
     assert scene.frames is None
-    assert "none.wav" in report.problems[0].what and " s" in report.problems[0].what
+    assert "none.wav" in report.findings[0].what and " s" in report.findings[0].what
+    assert bool(report.problems) == (seconds < 0.05)  # headers of packed sound are a little off
 
 
 def test_missing_and_unreadable_files_are_found(look):
@@ -197,5 +198,79 @@ def test_what_other_nodes_decide_is_unknown_and_no_problem(look):
         trim=("TrimAudioDuration", {"audio": ["speech", 0], "duration": 3.0}),
         made=("EmptyImage", {"width": 512}),
     )
-    assert scene == Scene(frames=None, voices=1, size=None, still=True)
+    assert scene == Scene(frames=None, voices=1, size=None, still=True, held=81)
     assert not report.findings
+
+
+def test_speakers_behind_other_nodes_are_known_when_they_run(look):
+    for chosen in (
+        {"speakers.speaker0": ["switch", 0]},
+        {"speakers.speaker0": ["switch", 0], "speakers.odd": ["x", 0]},
+    ):
+        made = people(
+            {**TALKS, "box": "20, 20, 200, 300"}, TALKS, switch=("ComfySwitchNode", {"on_true": ["person0", 0]})
+        )
+        made["speakers"][1].update(chosen)
+        scene, report = look(CONVERSATION, **made)
+        assert scene.voices == 2 and scene.frames is None and not report.findings
+
+
+def test_a_box_that_another_node_writes_may_be_empty(look):
+    made = people({**TALKS, "box": ["words", 0], "mask": ["drawn", 0]}, {**TALKS, "mask": ["drawn", 0]})
+    made |= {"words": ("PrimitiveString", {"value": ""}), "drawn": ("SolidMask", {})}
+    assert not look(CONVERSATION, **made)[1].findings
+    made = people({**TALKS, "box": ["words", 0]}, {**TALKS, "box": "20, 20, 200, 300"})
+    assert not look(CONVERSATION, words=("PrimitiveString", {"value": ""}), **made)[1].findings
+
+
+def test_boxes_are_measured_on_the_speakers_own_picture(look):
+    Image.new("RGB", (1600, 912)).save(look.folder / "large.png")
+    own = ("InfiniteTalkReference", {**NODES["reference"][1], "image": ["large", 0]})
+    made = people({**TALKS, "box": "900, 500, 300, 300"}, {**TALKS, "box": "20, 20, 200, 300"}, own=own,
+                  large=("LoadImage", {"image": "large.png"}))  # fmt: skip
+    assert look(CONVERSATION, **made)[1].problems
+    made["speakers"][1]["reference"] = ["own", 0]
+    assert not look(CONVERSATION, **made)[1].findings
+
+
+def test_a_picture_in_motion_has_the_size_of_its_video(look):
+    Image.new("RGB", (4000, 3000)).save(look.folder / "huge.png")
+    film = {"reference": {"image": None, "video": ["pan", 0]}}
+    moving = {"pan": ("InfiniteTalkPanZoom", {"image": ["huge", 0]}), "huge": ("LoadImage", {"image": "huge.png"})}
+    video = ("InfiniteTalkVideoReference", {**NODES["reference"][1], "image": None, "video": ["pan", 0]})
+    made = people({**TALKS, "box": "700, 400, 44, 44"}, {**TALKS, "box": "20, 20, 200, 300"})
+    report = look({**CONVERSATION, **film}, reference=video, **moving, **made)[1]
+    assert not report.problems, report.text()
+
+
+@pytest.mark.parametrize("start, problems", [(-1.0, 0), (0.5, 0), ("0.5", 0), (None, 0), (-0.5, 1), (1e9, 1)])
+def test_starts_are_those_that_the_speaker_takes(look, start, problems):
+    report = look(CONVERSATION, **people({**TALKS, "start": start}, TALKS))[1]
+    assert len(report.problems) == problems and all("start:" in found.what for found in report.problems)
+
+
+def test_sound_that_the_encoder_refuses_is_found(look):
+    write_wave(look.folder / "phone.wav", 3.0, 8000)
+    (found,) = look({"speech": {"audio": "phone.wav"}})[1].problems
+    assert "its sample rate is 8000 Hz" in found.what
+
+
+def test_pictures_that_only_ffmpeg_reads_are_read(look):
+    import av
+
+    with av.open(str(look.folder / "face.dpx"), "w", format="image2") as file:
+        stream = file.add_stream("dpx", 1)
+        stream.width, stream.height, stream.pix_fmt = 480, 320, "rgb24"
+        file.mux(stream.encode(av.VideoFrame(480, 320, "rgb24")))
+        file.mux(stream.encode())
+    report = look({"picture": {"image": "face.dpx"}})[1]
+    assert not report.findings and "face.dpx: 480x320 px" in report.sections["Picture"]
+
+
+def test_a_tiff_is_turned_once(look):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name in ("face.tiff", "face.jpg"):
+        Image.new("RGB", (480, 320)).save(look.folder / name, exif=turned)
+        report = look({"picture": {"image": name}})[1]
+        assert f"{name}: 320x480 px" in report.sections["Picture"]

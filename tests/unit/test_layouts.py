@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from infinitetalk.errors import InputError
@@ -120,3 +122,33 @@ def test_an_adapter_of_another_size_is_refused(dim, layers):
     adapter = read_adapter(shapes(adapter_tensors(dim=dim, layers=layers, features=768, token_width=64)), "x")
     message = refusal(check_fit, adapter, read_base(BASE, "x"), "adapter: x")
     assert f"width {dim} and {layers} blocks, the model has width 256 and 3 blocks" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [("patch_embedding.weight", (256,)), ("patch_embedding.weight", ()), ("head.head.bias", ())],
+)  # fmt: skip
+def test_a_model_of_too_few_sides_is_refused(key, shape):
+    assert f"model: x: {key} has shape {list(shape)}" in refusal(read_base, {**BASE, **ADAPTER, key: shape}, "model: x")
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [("audio_proj.proj1.weight", (16,)), ("audio_proj.norm.weight", (0,)), ("blocks.0.norm_x.bias", ()),
+     ("audio_proj.proj3.weight", ()), ("blocks.0.audio_cross_attn.q_linear.weight", (256, 16, 16))],
+)  # fmt: skip
+def test_an_adapter_of_other_sides_is_refused(key, shape):
+    assert f"adapter: x: {key} has shape {list(shape)}" in refusal(read_adapter, {**ADAPTER, key: shape}, "adapter: x")
+
+
+@pytest.mark.parametrize("number", ["9999", "3000000", "9" * 5000, "²", "٣"])
+def test_a_block_of_a_strange_number_costs_no_time(number):
+    """Once the keys of as many blocks were made: 47 s."""
+    strange = {**ADAPTER, f"blocks.{number}.norm_x.weight": (256,)}
+    begun = time.process_time()
+    identify(strange)
+    if number == "9999":
+        assert "tensors of the adapter are missing, first blocks.10." in refusal(read_adapter, strange, "x")
+    else:
+        assert read_adapter(strange, "x") == read_adapter(ADAPTER, "x")  # no key of an adapter
+    assert time.process_time() - begun < 0.5

@@ -30,3 +30,10 @@ def test_any_part_stands_for_all(tmp_path):
     (tmp_path / names(3)[1]).unlink()
     with pytest.raises(InputError, match="model: 1 of the model's 3 parts are missing: .*-00002-of-00003"):
         model_parts(found[0], "model")
+
+
+@pytest.mark.parametrize("name", ["x-00001-of-00000.safetensors", "x-00009-of-00007.safetensors", "x-00000-of-00002"])
+def test_numbers_of_no_part_make_a_file_of_its_own(tmp_path, name):
+    (tmp_path / name).touch()
+    assert model_parts(tmp_path / name, "model") == [str(tmp_path / name)] and not is_part(name)
+    assert first_parts([name, *names(2)]) == [name, names(2)[0]]
