@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infinitetalk_cli.models_table import HUB, ModelFile, Table, load_table, size_text, total_text
+from infinitetalk.sizes import size_text
+from infinitetalk_cli.models_table import HUB, ModelFile, Table, load_table, total_text
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "MODELS.md"
 BEGIN, END = "<!-- tables: python -m demo.model_docs -->", "<!-- end of the tables -->"

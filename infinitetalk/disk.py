@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
+from .sizes import size_text
 
 # EFBIG is a file size limit (quota by ulimit, FAT32's 4 GB); EDQUOT does not exist on Windows.
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -36,7 +37,7 @@ def _explain(error: Exception, path: Path) -> InputError | None:
     number = getattr(error, "errno", None)  # PyAV's errors carry errno, not all of them are OSErrors
     if number in _FULL:
         return InputError(
-            f"{path}: the disk is full ({_megabytes(_free(path.parent))} left).",
+            f"{path}: the disk is full ({size_text(_free(path.parent))} left).",
             "Free some space or choose a folder on another disk, then run again.",
         )
     if number in _CLOSED:
@@ -62,7 +63,7 @@ def check_writable(folder: str | Path, expected_bytes: int | None = None) -> Non
     free = _free(folder)
     if expected_bytes is not None and free < expected_bytes:
         raise InputError(
-            f"{folder}: {_megabytes(free)} left on the disk, this video may need {_megabytes(expected_bytes)}.",
+            f"{folder}: {size_text(free)} left on the disk, this video may need {size_text(expected_bytes)}.",
             "Free some space or choose a folder on another disk.",
         )
 
@@ -126,7 +127,3 @@ def _free(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except OSError:
         return 0  # only for the text of a message; the folder itself is what is wrong
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from .config import VAE_SPACE, VAE_TIME
 from .errors import InputError
+from .sizes import size_text
 from .timeline import latent_frames
 
 FIT = "fit my card"
@@ -138,21 +139,21 @@ def fit(card: Card, job: Job) -> Fitted:
     if job.branches > 1 and job.base + job.adapter + BATCH * job.branches * one > card.free:
         memory = replace(memory, branches="one by one")
         reasons.append(
-            f"branches one by one: {job.branches} at once want {_gib(BATCH * job.branches * one)} beside "
-            f"{_gib(job.base + job.adapter)} of weights, {_gib(card.free)} can be had"
+            f"branches one by one: {job.branches} at once want {size_text(BATCH * job.branches * one)} beside "
+            f"{size_text(job.base + job.adapter)} of weights, {size_text(card.free)} can be had"
         )
     if not job.paged and job.base + one <= card.free < job.base + job.adapter + one:
         memory = replace(memory, adapter="in RAM")
         reasons.append(
-            f"adapter in RAM: the model and one forward need {_gib(job.base + one)} of {_gib(card.free)}, "
-            f"the adapter's {_gib(job.adapter)} are too much"
+            f"adapter in RAM: the model and one forward need {size_text(job.base + one)} of {size_text(card.free)}, "
+            f"the adapter's {size_text(job.adapter)} are too much"
         )
     decode = vae_bytes(job.height, job.width, job.vae_element)
     if decode + LEAST > card.free:
         memory = replace(memory, vae="tiled")
-        reasons.append(f"VAE in tiles: a whole window wants {_gib(decode)}, a tile {_gib(tile_bytes(job))}")
+        reasons.append(f"VAE in tiles: a whole window wants {size_text(decode)}, a tile {size_text(tile_bytes(job))}")
     if not reasons:
-        reasons.append(f"everything as ComfyUI does it: {_gib(card.free)} are enough")
+        reasons.append(f"everything as ComfyUI does it: {size_text(card.free)} are enough")
     return Fitted(memory, frames, tuple(reasons))
 
 
@@ -170,12 +171,8 @@ def fitting_frames(room: int, job: Job) -> int:
 
 
 def _shorter(card: Card, job: Job, frames: int) -> str:
-    wanted, found = (_gib(USED * job.forward(n)) for n in (job.frames, frames))
+    wanted, found = (size_text(USED * job.forward(n)) for n in (job.frames, frames))
     return (
         f"windows of {frames} frames instead of {job.frames}: a forward takes {found} instead of {wanted}, "
-        f"this card has {_gib(card.total - card.reserved - LEAST)} for it; another length is another run"
+        f"this card has {size_text(card.total - card.reserved - LEAST)} for it; another length is another run"
     )
-
-
-def _gib(count: float) -> str:
-    return f"{count / GIB:.1f} GiB"

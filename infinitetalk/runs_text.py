@@ -14,6 +14,7 @@ from .errors import InputError
 from .run_json import read_head, read_json
 from .run_names import find, runs_root
 from .runs import done_windows, files_of, list_runs, numbers, read_run, remove
+from .sizes import size_text
 from .timeline import clock
 
 ACTIONS = ("list", "show", "remove")
@@ -45,11 +46,11 @@ def act(output: str | Path, action: str, run: str = "", confirm: bool = False) -
     if not confirm:
         info = read_run(find(output, run, exact=True))
         raise InputError(
-            f"run: {info.folder} would be removed with all its files, {_size(info.bytes)}.",
+            f"run: {info.folder} would be removed with all its files, {size_text(info.bytes)}.",
             "Switch confirm on (on the command line: --yes) to remove it for good.",
         )
     gone = remove(output, run)
-    return f"Removed {gone.folder}: {_size(gone.bytes)} are free again."
+    return f"Removed {gone.folder}: {size_text(gone.bytes)} are free again."
 
 
 def list_text(output: str | Path) -> str:
@@ -64,14 +65,14 @@ def list_text(output: str | Path) -> str:
             info.state,
             f"{info.windows_done}/{info.windows or '?'}",
             clock(info.seconds) if info.windows else "?",
-            _size(info.bytes),
+            size_text(info.bytes),
             info.made[:16].replace("T", " "),
         )
         for info in infos
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    total = f"{len(infos)} run{'s' * (len(infos) != 1)}, {_size(sum(info.bytes for info in infos))}"
+    total = f"{len(infos)} run{'s' * (len(infos) != 1)}, {size_text(sum(info.bytes for info in infos))}"
     return "\n".join([*lines, f"{total} in {runs_root(output)}"])
 
 
@@ -90,8 +91,8 @@ def show_text(path: Path) -> str:
             lines.append(f"missing: {numbers(missing)}")
         lines += _section("made with", head.get("made_with"))
         lines += _section("settings", head.get("settings"))
-    lines.append(f"disk: {_size(info.bytes)}")
-    lines += [f"  {kind}: {_size(count)}" for kind, count in _by_kind(path).items()]
+    lines.append(f"disk: {size_text(info.bytes)}")
+    lines += [f"  {kind}: {size_text(count)}" for kind, count in _by_kind(path).items()]
     drift = (read_json(path / "drift.json") or {}).get("summary")
     if isinstance(drift, dict) and isinstance(drift.get("text"), str):
         lines.append(drift["text"])
@@ -111,7 +112,3 @@ def _by_kind(path: Path) -> dict[str, int]:
         kind = next((kind for kind, pattern in _KINDS if pattern.fullmatch(name)), "others")
         found[kind] = found.get(kind, 0) + count
     return {kind: found[kind] for kind in (*(kind for kind, _ in _KINDS), "others") if kind in found}
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -22,6 +22,7 @@ from pathlib import Path
 import aiohttp
 
 from infinitetalk.errors import InputError
+from infinitetalk.sizes import size_text
 
 BLOCK = 1 << 20
 Report = Callable[[str, int, int], None]  # node, value, maximum
@@ -138,7 +139,7 @@ class Client:
         size = file.stat().st_size
         if 0 < self.get("/features")["max_upload_size"] < size:  # 0 is no limit
             raise InputError(
-                f"{file}: {size / 2**20:.0f} MB are more than the ComfyUI at {self.url} takes.",
+                f"{file}: {size_text(size)} are more than the ComfyUI at {self.url} takes.",
                 "Start it with a higher --max-upload-size, or give --comfyui DIR instead of --server.",
             )
         boundary, name = uuid.uuid4().hex, name or file.name

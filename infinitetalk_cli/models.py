@@ -16,11 +16,12 @@ import sys
 from pathlib import Path
 
 from infinitetalk.errors import InputError
+from infinitetalk.sizes import size_text
 
 from .host import find_comfyui
 from .models_check import OK, UNKNOWN, Finding, inspect
 from .models_get import get
-from .models_table import TABLE, Table, load_table, size_text, total_text
+from .models_table import TABLE, Table, load_table, total_text
 
 
 def show(table: Table, profile: str | None) -> int:

@@ -11,8 +11,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from infinitetalk.sizes import size_text
+
 from . import hub
-from .models_table import ModelFile, size_text
+from .models_table import ModelFile
 
 OK, MISSING, DAMAGED, UNKNOWN = "ok", "missing", "damaged", "unknown"
 FROM_TABLE, FROM_RECORD, FROM_HUB = "the table", "the record beside it", "the hub"

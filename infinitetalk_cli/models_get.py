@@ -15,10 +15,11 @@ from filelock import FileLock, Timeout
 
 from infinitetalk.disk import discard, explained, publish, write_whole
 from infinitetalk.errors import InputError
+from infinitetalk.sizes import size_text
 
 from . import hub
 from .models_check import DAMAGED, FROM_HUB, FROM_TABLE, MISSING, inspect, record_path, sha256_of
-from .models_table import ModelFile, Table, size_text
+from .models_table import ModelFile, Table
 
 
 def say(text: str) -> None:

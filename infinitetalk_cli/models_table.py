@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from infinitetalk.errors import InputError
+from infinitetalk.sizes import size_text
 
 TABLE = Path(__file__).with_name("models.json")
 HUB = "https://huggingface.co"  # of the addresses that are shown; what is fetched comes from HF_ENDPOINT
@@ -127,16 +128,6 @@ def _profile(name: str, entry: dict, files: dict[str, ModelFile]) -> Profile:
         if member not in files:
             raise ValueError(f"profile {name}: {member} is not among the files")
     return Profile(str(entry["about"]), tuple(entry["files"]))
-
-
-def size_text(count: int) -> str:
-    """Bytes as people read them: 253.8 MB, 16.64 GB."""
-    if count < 1000:
-        return f"{count} bytes"
-    for unit, scale, digits in (("kB", 1e3, 1), ("MB", 1e6, 1)):
-        if count < scale * 1000:
-            return f"{count / scale:.{digits}f} {unit}"
-    return f"{count / 1e9:.2f} GB"
 
 
 def total_text(files: Iterable[ModelFile]) -> str:

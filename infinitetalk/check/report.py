@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from ..sizes import size_text as size_text  # for the files of this folder that write into a report
 
 PROBLEM, WARNING = "problem", "warning"
 
@@ -86,8 +87,3 @@ class _Doubtful(Report):
 
 def _count(number: int, word: str) -> str:
     return f"{number or 'no'} {word}{'' if number == 1 else 's'}"
-
-
-def size_text(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

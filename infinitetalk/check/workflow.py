@@ -12,13 +12,14 @@ from ..config import FPS, VAE_SPACE
 from ..memory import Job, fitting_frames, least_bytes
 from ..model.kinds import LORA, MODEL
 from ..reference import check_held, check_still
+from ..sizes import size_text
 from ..timeline import Window as Planned
 from ..timeline import clock, latent_frames, plan, video_frames
 from ..video import run_bytes
 from .cost import Machine, Model, Window, activation_bytes, peak_bytes, streamed_bytes, window_seconds
 from .graph import Graph
 from .loaders import Open, read_weights
-from .report import Report, size_text
+from .report import Report
 from .scene import Locate, Scene, read_scene
 from .settings import Sampling, read_sampling
 from .weights import Weights

@@ -15,6 +15,7 @@ import torch
 
 from ..config import StreamConfig
 from ..memory import Card, Fitted, Job, MemoryConfig, fit
+from ..sizes import size_text
 from .attach import attached, with_adapter
 from .denoise import Inputs
 from .progress import say
@@ -45,7 +46,7 @@ def settle(inputs: Inputs, config: StreamConfig, wanted: MemoryConfig | None, br
         return Settled(config, MemoryConfig(), "Memory: no GPU, nothing to choose.")
     found = fit(card, job_of(inputs, config, branches))
     lines = [*found.reasons, *wider(attached(inputs.model), inputs.model.model.get_dtype_inference())]
-    told = f"Memory, {card.total / 2**30:.1f} GiB card: {'; '.join(lines)}."
+    told = f"Memory, {size_text(card.total)} card: {'; '.join(lines)}."
     log.info("InfiniteTalk: %s", told)
     return Settled(_shortened(config, found), found.memory, told)
 
@@ -138,5 +139,5 @@ def wider(patch, computed: torch.dtype) -> list[str]:
     """A line on an adapter in float32 that is computed in a narrower type: it takes twice the memory for nothing."""
     if computed == torch.float32 or torch.float32 not in {parameter.dtype for parameter in patch.model.parameters()}:
         return []
-    size = patch.model_size() / 2**30
-    return [f"the adapter is in float32, {size:.1f} GiB: load it with InfiniteTalk's own nodes, or save it in fp8"]
+    size = size_text(patch.model_size())
+    return [f"the adapter is in float32, {size}: load it with InfiniteTalk's own nodes, or save it in fp8"]

@@ -21,6 +21,7 @@ from PIL import Image
 from server import PromptServer
 
 from ..config import FPS
+from ..sizes import size_text
 from ..takes import Take
 from ..timeline import clock
 
@@ -95,12 +96,12 @@ class Memory:
 
     def told(self) -> str:
         """Both, in a few words."""
-        told = f"RAM {self._process.memory_info().rss / 2**30:.1f} GB"
+        told = f"RAM {size_text(self._process.memory_info().rss)}"
         if self._look is None:
             return told
         free, total = self._look(self._device)
         self._peak = max(self._peak, total - free)
-        return f"GPU {self._peak / 2**30:.1f} of {total / 2**30:.1f} GB at most, {told}"
+        return f"GPU {size_text(self._peak)} of {size_text(total)} at most, {told}"
 
 
 def _module(device: torch.device):

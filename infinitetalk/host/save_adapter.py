@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..model.compact import COMPACT, compact, compact_bytes
 from ..model.layouts import adapter_part, read_adapter
 from ..model.quantised import plain_shapes
+from ..sizes import size_text
 from .loading import adapter_tensors, check_adapter_file
 from .model_files import ADAPTER_FOLDERS, find_file, read_shapes
 
@@ -55,7 +56,7 @@ def compact_file(source: Path, target: Path, form: str) -> str:
     with whole(target) as part:
         save_file(found, part, {"format": "pt"})
     before, after = source.stat().st_size, target.stat().st_size
-    return f"{target.name}: {_size(after)} in {form}, from {_size(before)} of {source.name}"
+    return f"{target.name}: {size_text(after)} in {form}, from {size_text(before)} of {source.name}"
 
 
 def _target(adapter: str, form: str, name: str, overwrite: bool) -> Path:
@@ -73,7 +74,3 @@ def _target(adapter: str, form: str, name: str, overwrite: bool) -> Path:
             f"filename: models/{FOLDER}/{target.name} exists.", "Give another name, or switch overwrite on."
         )
     return target
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -208,7 +208,7 @@ def test_a_file_too_large_for_the_host_is_told(server, folder, capsys):
     with open(folder / "large.wav", "r+b") as file:
         file.truncate(101 * 2**20)  # the host's limit is 100 MB
     assert main([*job(folder, "face.png", "large.wav"), "--server", server.url, *FILES]) == 2
-    assert "large.wav: 101 MB are more than the ComfyUI" in capsys.readouterr().err
+    assert "large.wav: 105.9 MB are more than the ComfyUI" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

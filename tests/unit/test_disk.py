@@ -23,7 +23,7 @@ def test_a_folder_under_a_file_cannot_be_written(tmp_path):
 
 
 def test_more_than_the_disk_holds_is_refused_with_both_numbers(tmp_path):
-    with pytest.raises(InputError, match=r"MB left on the disk, this video may need 1000000000000\.0 MB"):
+    with pytest.raises(InputError, match=r"B left on the disk, this video may need 1000000000\.0 GB"):
         check_writable(tmp_path, expected_bytes=10**18)
 
 

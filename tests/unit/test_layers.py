@@ -58,7 +58,7 @@ def rank(path: Path) -> int:
         return 3
     if parts[1] == "stream.py":
         return 2
-    return 0 if parts[1] in ("__init__.py", "config.py", "errors.py", "settings.py", "timeline.py") else 1
+    return 0 if parts[1] in ("__init__.py", "config.py", "errors.py", "settings.py", "sizes.py", "timeline.py") else 1
 
 
 def imports(path: Path) -> tuple[set[str], set[Path]]:

@@ -179,7 +179,7 @@ def test_more_or_fewer_bytes_than_were_told_are_no_file(place, hub, told, text):
 def test_a_disk_that_is_too_small_is_refused_with_both_numbers(place, hub):
     hub.told[LARGE] = 10**16
     free = shutil.disk_usage(place.models).free
-    place.refused("GB left on the disk, 10000000.00 GB are to be fetched", "--to")
+    place.refused("GB left on the disk, 10000000.0 GB are to be fetched", "--to")
     assert free < 10**16 and hub.fetched(LARGE) == [] == hub.fetched(SMALL)
 
 

@@ -10,7 +10,7 @@ import pytest
 import dev
 from infinitetalk.errors import InputError
 from infinitetalk_cli import models
-from infinitetalk_cli.models_table import TABLE, ModelFile, load_table, size_text
+from infinitetalk_cli.models_table import TABLE, ModelFile, load_table
 from tests.unit.hub_server import Hub
 from tests.unit.models_place import FILES, LARGE, SMALL, Place, sha256
 
@@ -176,11 +176,5 @@ def test_dev_hands_on_what_models_is_given():
     assert dev.parse(["models", "--help"]).rest == ["--help"]
 
 
-def test_sizes_are_read_as_people_write_them():
-    assert [size_text(n) for n in (999, 5000, 253806278, 16643349018)] == [
-        "999 bytes",
-        "5.0 kB",
-        "253.8 MB",
-        "16.64 GB",
-    ]
+def test_a_file_goes_below_the_models_folder():
     assert ModelFile("a", "b/c", "d/e.gguf", "vae").place == "vae/e.gguf"

@@ -163,7 +163,7 @@ def test_a_run_is_shown_with_settings_missing_windows_space_by_kind_and_drift(tm
         "features: 2.0 MB",
         "windows: 5.0 MB",
         "motion states: 2.5 MB",
-        "live video: 0.1 MB",
+        "live video: 100.0 kB",
         "Drift: little.",
     ):
         assert part in text, text
