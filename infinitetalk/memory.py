@@ -13,7 +13,8 @@ from .config import VAE_SPACE, VAE_TIME
 from .errors import InputError
 from .timeline import latent_frames
 
-FIT, BY_HAND = "fit my card", "by hand"
+FIT = "fit my card"
+BY_HAND = "by hand"
 BRANCHES = ("auto", "one by one")
 VAES = ("auto", "tiled")
 ADAPTERS = ("auto", "in RAM")
