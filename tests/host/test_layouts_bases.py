@@ -106,6 +106,20 @@ def load(tmp_path, name: str, tensors):
     return load_base_file(str(path)), path
 
 
+@pytest.mark.parametrize("marking", ["older", "comfy", "header"])
+def test_weights_in_e5m2_are_never_multiplied_in_8_bits(tmp_path, marking):
+    """No GPU multiplies two such matrices; on one that multiplies e4m3 ComfyUI would ask for it."""
+    from infinitetalk.host.loading import load_base_file
+    from tests.host.small_files import base
+
+    layers = {}
+    for kind in (E4M3, E5M2):
+        path = save(tmp_path / f"{kind}.safetensors", fp8(base(), marking, kind))
+        layers[kind] = load_base_file(str(path)).model.diffusion_model.blocks[0].self_attn.q
+        assert layers[kind].weight._qdata.dtype == kind
+    assert layers[E5M2]._full_precision_mm_config and not layers[E4M3]._full_precision_mm_config
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_published_models_compute_what_the_original_does(patches, right, tmp_path, name):
     from tests.host.small_files import base, error, forward
