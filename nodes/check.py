@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..infinitetalk.host.preflight import look_over
+from ..infinitetalk.host.preflight import graph_of, look_over
+from ..infinitetalk.host.validation import tell_refusals
 from .common import ALIASES, CATEGORY
 
 ON_PROBLEM = ("stop", "tell")
@@ -41,8 +42,9 @@ class InfiniteTalkCheck(io.ComfyNode):
         return float("nan")  # unlike itself: files, memory and the rest of the graph change while the widget stays
 
     @classmethod
-    def execute(cls, on_problem="stop"):
-        report = look_over(cls.hidden.dynprompt, cls.hidden.unique_id)
+    async def execute(cls, on_problem="stop"):
+        report = look_over(cls.hidden.dynprompt)
+        await tell_refusals(graph_of(cls.hidden.dynprompt), report)
         if on_problem == "stop":
             report.refuse()
         text = report.text()

@@ -19,7 +19,7 @@ from .graph import UNKNOWN, Graph
 from .media import read_recording
 from .report import Report
 
-Locate = Callable[[str], Path]  # a name in ComfyUI's input folder -> its path; raises InputError
+Locate = Callable[[str, str], Path]  # a name in ComfyUI's input folder, a label -> its path; raises InputError
 
 SOUND_FILES = {"LoadAudio": "audio", "InfiniteTalkLoadSpeech": "file"}  # class -> widget
 _SPEAKER = re.compile(r"speakers\.speaker(\d+)")
@@ -48,7 +48,7 @@ def hear(graph: Graph, features: str | None, locate: Locate, report: Report) -> 
     if not isinstance(name, str):
         return Heard()
     label = graph.titled(audio)
-    recording = report.attempt(lambda: read_recording(locate(name), label))
+    recording = report.attempt(lambda: read_recording(locate(name, label), label))
     if recording is None:
         return Heard()
     report.attempt(check_format, recording.channels, recording.rate, label)
@@ -75,7 +75,9 @@ def conversation(
             f"speakers: {len(people)} are connected, the node takes 1 to {MAX_SPEAKERS}.",
             "Connect InfiniteTalk Speaker nodes; people who say nothing can share the background.",
         )
-    if any(graph.kind(person) != "InfiniteTalkSpeaker" for person in people):  # chosen by another node when it runs
+    if not people or any(
+        graph.kind(person) != "InfiniteTalkSpeaker" for person in people
+    ):  # chosen by another node when it runs
         return None, len(people)
     lengths, starts, known = [], [], True
     for person in people:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import InputError
@@ -50,6 +50,14 @@ class Report:
         except InputError as error:
             self.problem(error.problem, error.remedy)
             return None
+
+    def add(self, other: Report, before: str = "") -> None:
+        """Another report's lines and findings; before: put before its titles and findings."""
+        for title, lines in other.sections.items():
+            for line in lines:
+                self.tell(f"{before}{title}", line)
+        for finding in other.findings:
+            self._find(replace(finding, what=f"{before}{finding.what}"))
 
     def unless(self, doubtful: bool) -> Report:
         """Itself, or one into the same findings that warns where this one would find a problem."""

@@ -87,7 +87,7 @@ def _picture(graph: Graph, node: str | None, locate: Locate, report: Report) -> 
     if not isinstance(name, str):
         return None
     label = graph.titled(node)
-    found = report.attempt(lambda: read_picture(locate(name), label))
+    found = report.attempt(lambda: read_picture(locate(name, label), label))
     return _told(found, name, label, report) if found else None
 
 
@@ -106,7 +106,7 @@ def _film(graph: Graph, node: str, locate: Locate, report: Report) -> tuple[int,
     if not isinstance(name, str):
         return None
     label = graph.titled(video)
-    film = report.attempt(lambda: read_film(locate(name), label))
+    film = report.attempt(lambda: read_film(locate(name, label), label))
     if film is None:
         return None
     size = _told(film, name, label, report)

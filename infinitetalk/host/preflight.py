@@ -28,13 +28,14 @@ def look_over(prompt: Any, node: str | None = None, machine: Machine | None = No
 
     node: the sampler that asks, else all of them are looked at. machine: this one, its speed measured, if None.
     """
-    graph = Graph({name: prompt.get_node(name) for name in sorted(prompt.all_node_ids())})
-    report = Report()
-    samplers = [node] if graph.kind(node) in SAMPLERS else graph.all_of(*SAMPLERS)
+    graph = graph_of(prompt)
+    whole = Report()
+    samplers = [node] if node is not None and graph.kind(node) in SAMPLERS else graph.all_of(*SAMPLERS)
     if not samplers:
-        report.warn("workflow: it has no InfiniteTalk Sampler.", "Add one, or start from one of the templates.")
+        whole.warn("workflow: it has no InfiniteTalk Sampler.", "Add one, or start from one of the templates.")
     machine = machine or this_machine()
     for sampler in samplers:
+        report = Report()
         try:
             check_sampler(graph, sampler, locate_input, open_weight, machine, report)
         except Exception as error:  # whatever a strange file or graph does to the check, it must not stop what works
@@ -43,7 +44,13 @@ def look_over(prompt: Any, node: str | None = None, machine: Machine | None = No
                 f"{graph.titled(sampler)}: the check could not be finished ({type(error).__name__}: {error}).",
                 "It says nothing about the rest; ComfyUI's log has the details, please report them.",
             )
-    return report
+        whole.add(report, f"{graph.titled(sampler)}: " if len(samplers) > 1 else "")
+    return whole
+
+
+def graph_of(prompt: Any) -> Graph:
+    """The nodes of the host's DynamicPrompt."""
+    return Graph({name: prompt.get_node(name) for name in sorted(prompt.all_node_ids())})
 
 
 def check_before_loading(prompt: Any, node: str) -> None:
@@ -54,12 +61,14 @@ def check_before_loading(prompt: Any, node: str) -> None:
         log.warning("InfiniteTalk: %s", finding)
 
 
-def locate_input(name: str) -> Path:
-    """A file of the host's input folder; with `name [output]` of the output folder."""
+def locate_input(name: str, label: str) -> Path:
+    """A file of the host's input folder; with `name [output]` of the output folder. label: the node, for errors."""
     try:
         path = Path(folder_paths.get_annotated_filepath(name))
     except ValueError as error:  # it leads out of the folder
-        raise InputError(f"{name[:80]!r} is not below the input folder.", "Choose a file of the list.") from error
+        raise InputError(
+            f"{label}: {name[:80]!r} is not below the input folder.", "Choose a file of the list."
+        ) from error
     if not path.is_file():
-        raise InputError(f"{name[:80]} is not in the input folder.", "Upload it, or choose another one.")
+        raise InputError(f"{label}: {name[:80]} is not in the input folder.", "Upload it, or choose another one.")
     return path

@@ -80,6 +80,13 @@ def test_a_run_may_go_on_from_one_of_another_model(look):
     assert not report.findings, report.text()
 
 
+def test_findings_of_several_samplers_name_theirs(look):
+    second = ("InfiniteTalkSampler", {**NODES["sampler"][1], "frames_per_window": 80})
+    report = look(sampler2=second)
+    assert only_problem(report)[0].startswith("InfiniteTalkSampler (node sampler2): frames per window: 80 is")
+    assert "InfiniteTalkSampler (node sampler): Plan" in report.sections
+
+
 def test_a_scheduler_may_take_its_shift_from_another_model(others):
     steps = ("BasicScheduler", {"model": ["other", 0], "scheduler": "simple", "steps": 40, "denoise": 1.0})
     report = others({"sampler": {"sigmas": ["steps", 0]}}, steps=steps, **DRAWN)

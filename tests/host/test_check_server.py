@@ -40,6 +40,34 @@ def test_a_check_alone_tells_the_whole_workflow(server, prompt):
     assert set(ran) == {"InfiniteTalkCheck"}
 
 
+REFUSED = {  # by ComfyUI itself, when the whole workflow is queued
+    "Sampler.seed=-1": ("Sampler (node ", "seed: Value -1 smaller than min of 0"),
+    "Sampler.mode=foo": ("Sampler (node ", "mode: Value not in list: mode: 'foo' not in"),
+    "Sampler.run_name=../x": ("run_name: ", "../x"),
+    "Sampler.live=http://x": ("live: ", "is no RTMP address"),
+    'Sampler.model=["7", 0]': ("Sampler (node ", "model: Return type mismatch"),
+    "Reference.size=large": ("size: ", "'large' is unknown"),
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_what_comfyui_refuses_is_found_though_only_the_check_is_queued(server, prompt, tmp_path, capsys, change):
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps(prompt))
+    assert commands.check(Path(), Namespace(workflow=workflow, changes=[change], server=server.url)) == 1
+    said = capsys.readouterr().out
+    begins, told = REFUSED[change]
+    assert said.startswith("1 problem, ") and re.search(f"Problem: .*{re.escape(begins)}.*{re.escape(told)}", said)
+
+
+def test_an_input_that_is_missing_is_found(server, prompt):
+    sampler = next(node for node, entry in prompt.items() if entry["class_type"] == "InfiniteTalkSampler")
+    inputs = {name: value for name, value in prompt[sampler]["inputs"].items() if name != "features"}
+    bad = {**prompt, sampler: {**prompt[sampler], "inputs": inputs}, CHECK: TELL}
+    (text,) = server.queue(bad, only=[CHECK])["outputs"][CHECK]["text"]
+    assert "features: Required input is missing" in text and "-> Connect it" in text
+
+
 def test_what_cannot_work_stops_before_anything_loads(server, prompt, silent):
     ran: list[str] = []
     bad = changed(prompt, "LoadAudio", audio=silent)

@@ -31,9 +31,9 @@ def look(tmp_path):
     write_wave(tmp_path / "speech.wav", 10.0)
     Image.new("RGB", (800, 456)).save(tmp_path / "face.png")
 
-    def locate(name: str) -> Path:
+    def locate(name: str, label: str) -> Path:
         if not (tmp_path / name).is_file():
-            raise InputError(f"{name} is not in the input folder.", "Upload it.")
+            raise InputError(f"{label}: {name} is not in the input folder.", "Upload it.")
         return tmp_path / name
 
     def look(*given, **nodes) -> tuple[Scene, Report]:
@@ -87,7 +87,7 @@ def test_missing_and_unreadable_files_are_found(look):
         "LoadAudio (node speech): page.wav", "LoadImage (node picture): page.png",
     ]  # fmt: skip
     _, report = look({"picture": {"image": "gone.png"}})
-    assert report.problems[0].what == "gone.png is not in the input folder."
+    assert report.problems[0].what == "LoadImage (node picture): gone.png is not in the input folder."
 
 
 def test_a_silent_video_as_speech_is_found(look):
@@ -190,6 +190,11 @@ def test_two_regions_for_one_person_are_found(look):
 def test_nobody_speaks(look):
     _, report = look(CONVERSATION, **people({}, {}))
     assert "none of the 2 speakers has a voice" in report.problems[0].what
+
+
+def test_no_speakers_at_all_are_found(look):
+    (found,) = look(CONVERSATION, **people())[1].problems
+    assert "0 are connected" in found.what
 
 
 def test_what_other_nodes_decide_is_unknown_and_no_problem(look):

@@ -34,6 +34,7 @@ MATHS = {
     "scipy",
 }
 HOST = {
+    "execution",
     "comfy",
     "comfy_api",
     "comfy_execution",
