@@ -75,9 +75,8 @@ def conversation(
             f"speakers: {len(people)} are connected, the node takes 1 to {MAX_SPEAKERS}.",
             "Connect InfiniteTalk Speaker nodes; people who say nothing can share the background.",
         )
-    if not people or any(
-        graph.kind(person) != "InfiniteTalkSpeaker" for person in people
-    ):  # chosen by another node when it runs
+    # Who is chosen by another node is known when it runs.
+    if not people or any(graph.kind(person) != "InfiniteTalkSpeaker" for person in people):
         return None, len(people)
     lengths, starts, known = [], [], True
     for person in people:
@@ -119,7 +118,8 @@ def _regions(graph: Graph, people: list[str], report: Report, canvas: Canvas | N
         perhaps += text is UNKNOWN and not linked
         regions.append(box)
     given = drawn + sum(region is not None for region in regions)
-    titles = [str(graph.value(person, "name", "") or f"speaker {n}") for n, person in enumerate(people, 1)]
+    names = [graph.value(person, "name", "") for person in people]
+    titles = [f"speaker {n}" if name in ("", UNKNOWN) else name for n, name in enumerate(names, 1)]
     if perhaps:
         return bool(given)
     if given not in (0, len(people)):

@@ -40,8 +40,8 @@ def check_sampler(  # noqa: PLR0913  # everything that a check looks at
     weights.fit(report)
     weights.check_adapter(scene.voices or 1, report)
     _check_steps(sampling, weights, report)
+    _check_reference(sampling, scene, report)  # as the run does, before it shortens windows
     sampling = _fitted(sampling, scene, weights.model(), machine)
-    _check_reference(sampling, scene, report)
     windows = _tell_plan(sampling, scene, report)
     if windows and scene.size:
         _tell_cost(sampling, scene, windows, weights, machine, report)

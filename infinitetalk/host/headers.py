@@ -14,7 +14,7 @@ from ..check.loaders import Opened
 from ..errors import InputError
 from ..gguf_file import gguf_package
 from ..gguf_header import is_gguf
-from ..parts import is_part
+from ..parts import model_parts
 from ..tensor_file import model_bytes, read_header
 from ..wav2vec import weights_file
 from .audio_encoder import find_encoder
@@ -48,7 +48,7 @@ def open_weight(role: str, name: str, label: str) -> Opened:
     header = read_header(path, label)
     if role == "adapter" and is_gguf(path):
         gguf_package(label)  # other GGUF files are loaded by a pack of its own
-    size, part = model_bytes(path, label), is_part(path)
+    size, part = model_bytes(path, label), len(model_parts(path, label)) > 1
     return Opened(path, size, header.shapes, header.dtypes, header.metadata, part)
 
 

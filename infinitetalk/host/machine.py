@@ -30,7 +30,7 @@ def this_machine(probe: bool = True) -> Machine:
     """Free memory and disk as they are now; speeds from the probe, where it is wanted."""
     device = comfy.model_management.get_torch_device()
     card = card_of(device)
-    memory, free = (None, None) if card is None else (card.total - card.reserved, max(0, card.free))
+    memory, free = (None, None) if card is None else (max(0, card.total - card.reserved), max(0, card.free))
     output = Path(folder_paths.get_output_directory()).absolute()
     place = next(folder for folder in (output, *output.parents) if folder.is_dir())  # the run makes what is missing
     ram = psutil.virtual_memory()

@@ -132,6 +132,8 @@ def test_one_of_several_parts_is_found_where_only_it_is_read(look):
     assert not look({"model": {"model": first}}).findings
     for n in (1, 2):
         put(look, "text_encoders", f"umt5-{n:05d}-of-00002.safetensors", UMT5)
+    put(look, "text_encoders", "whole-00001-of-00001.safetensors", UMT5)
+    assert not look({"text": {"clip_name": "whole-00001-of-00001.safetensors"}}).findings
     what, remedy = only_problem(look({"text": {"clip_name": "umt5-00001-of-00002.safetensors"}}))
     assert "one of the model's several files" in what and "umt5_xxl_fp8_e4m3fn_scaled" in remedy
 
