@@ -33,7 +33,8 @@ COLUMNS = [
            "Prompt": ["CLIPTextEncode", "ConditioningZeroOut", "InfiniteTalkLoadEmbeds"]}),
     (360, {"Encode": ["InfiniteTalkAudioEncode", "InfiniteTalkPanZoom", "InfiniteTalkReference",
                       "InfiniteTalkVideoReference"],
-           "Settings": ["InfiniteTalkGuidance", "InfiniteTalkSchedule", "KSamplerSelect", "InfiniteTalkPreset"]}),
+           "Settings": ["InfiniteTalkGuidance", "InfiniteTalkSchedule", "KSamplerSelect", "InfiniteTalkPreset",
+                   "InfiniteTalkMemory"]}),
     (360, {"Speakers": ["InfiniteTalkSpeaker", "InfiniteTalkSpeakers", "PreviewImage"]}),
     (460, {"Sampling": ["InfiniteTalkSampler"], "Video": ["InfiniteTalkVideoCombine"]}),
 ]  # fmt: skip

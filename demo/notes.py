@@ -56,7 +56,8 @@ NOTES = {
         ["Choose your picture and your speech.", f"Press **Run**. {LONG}"],
         "### What saves memory here\n\n- windows of 49 frames instead of 81 (set both **frames_per_window** and "
         "**window_frames**; 33 saves more, joints come more often)\n- text scale 1: no negative branch\n- the text "
-        "encoder runs on the CPU\n- the base model is fp8\n\nMore: Save and Load *InfiniteTalk Embeds* do without the "
+        "encoder runs on the CPU\n- the base model is fp8\n- *InfiniteTalk Memory* on **fit my card**: what else your "
+        "card needs, and why, is told when the run begins\n\nMore: Save and Load *InfiniteTalk Embeds* do without the "
         "text encoder; **custom** size, for instance 480 x 480; start ComfyUI with `--reserve-vram 2`, or `--novram`.",
     ),
     "infinitetalk_small": (
