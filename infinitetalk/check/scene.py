@@ -32,18 +32,25 @@ class Scene:
     held: int | None = None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a reference shows. source, video: (height, width); still: whether it is one picture; seconds: of a film."""
+
+    source: tuple[int, int] | None = None
+    video: tuple[int, int] | None = None
+    still: bool | None = None
+    seconds: float | None = None
+
+
 def read_scene(graph: Graph, sampler: str, locate: Locate, report: Report) -> Scene:
     """What comes in at a sampler's `features` and `reference`; tells it and finds what cannot work."""
     reference = graph.link(sampler, "reference")
-    source, size, still = _reference(graph, reference, locate, report)
+    seen = _reference(graph, reference, locate, report)
     features = graph.link(sampler, "features")
     if graph.kind(features) == "InfiniteTalkSpeakers":
         own = graph.link(features, "reference")
-        if own not in (None, reference):
-            source, drawn, _ = _reference(graph, own, locate, report)
-        else:
-            drawn = size
-        canvas = Canvas(source, drawn) if source and drawn else None
+        drawn = seen if own in (None, reference) else _reference(graph, own, locate, report)
+        canvas = Canvas(drawn.source, drawn.video) if drawn.source and drawn.video else None
         frames, voices = conversation(graph, features, locate, report, canvas)
     else:
         frames, voices = hear(graph, features, locate, report).frames, (1 if features else None)
@@ -52,19 +59,22 @@ def read_scene(graph: Graph, sampler: str, locate: Locate, report: Report) -> Sc
         report.tell("Speech", f"{clock(frames / FPS)} of speech, {frames} frames at {FPS} fps{people}")
     elif features is not None:
         report.tell("Speech", "its length is known when the speech is read")
-    held = graph.value(reference, "window_frames", 81) if still else None
-    return Scene(frames, voices, size, still, held if isinstance(held, int) else None)
+    over = 0.0 if frames is None or seen.seconds is None else frames / FPS - seen.seconds
+    if over >= 1 / FPS:
+        report.tell("Picture", f"the video ends {over:.2f} s before the speech: its last picture is held for the rest")
+    held = graph.value(reference, "window_frames", 81) if seen.still else None
+    return Scene(frames, voices, seen.video, seen.still, held if isinstance(held, int) else None)
 
 
-def _reference(
-    graph: Graph, node: str | None, locate: Locate, report: Report
-) -> tuple[tuple[int, int] | None, tuple[int, int] | None, bool | None]:
-    """((height, width) of the source, of the video, whether it is a still)."""
+def _reference(graph: Graph, node: str | None, locate: Locate, report: Report) -> Seen:
     kind = graph.kind(node)
     if kind not in ("InfiniteTalkReference", "InfiniteTalkVideoReference"):
-        return None, None, None
-    still = kind == "InfiniteTalkReference"
-    source = _picture(graph, graph.link(node, "image"), locate, report) if still else _film(graph, node, locate, report)
+        return Seen()
+    still, seconds = kind == "InfiniteTalkReference", None
+    if still:
+        source = _picture(graph, graph.link(node, "image"), locate, report)
+    else:
+        source, seconds = _film(graph, node, locate, report)
     if not any(graph.link(node, name) for name in ("clip_vision", "clip_vision_output")):
         report.problem(
             f"{graph.titled(node)}: clip_vision: nothing is connected.",
@@ -73,13 +83,13 @@ def _reference(
     size, width, height = (graph.value(node, *entry) for entry in (("size", "480p"), ("width", 0), ("height", 0)))
     video = None
     if size == "custom" and isinstance(width, int) and isinstance(height, int):
-        report.attempt(check_size, width, height)
-        video = (height, width)
+        fine = report.attempt(lambda: (check_size(width, height), True))
+        video = (height, width) if fine else None
     elif size in ("480p", "720p") and source:
         video = report.attempt(pick_bucket, *source, size.removesuffix("p"))
     if video:
         report.tell("Picture", f"the video: {video[1]}x{video[0]} px, {video[1] // 16}x{video[0] // 16} tokens a frame")
-    return source, video, still
+    return Seen(source, video, still, seconds)
 
 
 def _picture(graph: Graph, node: str | None, locate: Locate, report: Report) -> tuple[int, int] | None:
@@ -91,7 +101,8 @@ def _picture(graph: Graph, node: str | None, locate: Locate, report: Report) -> 
     return _told(found, name, label, report) if found else None
 
 
-def _film(graph: Graph, node: str, locate: Locate, report: Report) -> tuple[int, int] | None:
+def _film(graph: Graph, node: str, locate: Locate, report: Report) -> tuple[tuple[int, int] | None, float | None]:
+    """((height, width), seconds) of a source video."""
     video = graph.link(node, "video")
     if (video is None) == (graph.link(node, "images") is None):
         many = "both" if video else "neither"
@@ -101,19 +112,19 @@ def _film(graph: Graph, node: str, locate: Locate, report: Report) -> tuple[int,
         )
     if graph.kind(video) == "InfiniteTalkPanZoom":
         still = _picture(graph, graph.link(video, "image"), locate, report)
-        return None if still is None else output_size(still[1], still[0])[::-1]
+        return (None if still is None else output_size(still[1], still[0])[::-1]), None
     name = graph.value(video, "file") if graph.kind(video) == "LoadVideo" else None
     if not isinstance(name, str):
-        return None
+        return None, None
     label = graph.titled(video)
     film = report.attempt(lambda: read_film(locate(name, label), label))
     if film is None:
-        return None
+        return None, None
     size = _told(film, name, label, report)
     long = "" if film.seconds is None else f", {film.seconds:.2f} s"
     rate = "read by time, at its own rate" if abs(film.fps - FPS) > 0.01 else "the video's own rate"
     report.tell("Picture", f"{name}: {film.fps:g} fps{long}; {rate}")
-    return size
+    return size, film.seconds
 
 
 def _told(found: Picture | Film, name: str, label: str, report: Report) -> tuple[int, int]:

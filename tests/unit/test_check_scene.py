@@ -108,6 +108,8 @@ def test_a_source_of_another_rate_is_read_by_time(look, rate):
     assert scene.still is False and not report.findings
     told = "the video's own rate" if rate == 25 else "read by time, at its own rate"
     assert any(f"film.mp4: {rate} fps" in line and told in line for line in report.sections["Picture"])
+    short = f"the video ends {10 - len(PICTURES) / rate:.2f} s before the speech: its last picture is held for the rest"
+    assert short in report.sections["Picture"]
 
 
 @pytest.mark.parametrize(("rotation", "told"), [(0, "480x240"), (90, "240x480"), (180, "480x240"), (-90, "240x480")])
