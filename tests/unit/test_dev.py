@@ -183,6 +183,9 @@ def test_only_api_workflows_are_run(tmp_path):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             commands.load_workflow(file)
+    for path, message in ((tmp_path / "none.json", "there is no such file"), (tmp_path, "this is a folder")):
+        with pytest.raises(InputError, match=message):
+            commands.load_workflow(path)
 
 
 def test_speech_is_cut_and_repeated_to_the_asked_length(tmp_path):
