@@ -67,6 +67,13 @@ def host(comfyui: Path, options: Namespace) -> int:
                 continue
 
 
+def opened(comfyui: Path, options: Namespace):
+    """A Client while the block lasts: of --server, or of a ComfyUI that is started for it."""
+    if options.server is not None:
+        return nullcontext(Client(options.server))
+    return Server(comfyui, BASE, prepare(comfyui))
+
+
 def execute(client: Client, prompt: dict, changes: list[str]) -> list[dict]:
     """Queue a workflow with its changes, show progress, and return its output files."""
     for change in changes:
@@ -85,8 +92,7 @@ def run(comfyui: Path, options: Namespace) -> int:
     """Queue any workflow and copy what it made into --out."""
     try:
         prompt = load_workflow(options.workflow)
-        server = nullcontext(Client(options.server)) if options.server else Server(comfyui, BASE, prepare(comfyui))
-        with server as client:
+        with opened(comfyui, options) as client:
             files = execute(client, prompt, options.changes)
             options.out.mkdir(parents=True, exist_ok=True)
             for file in files:
@@ -104,8 +110,7 @@ def check(comfyui: Path, options: Namespace) -> int:
     """Look a workflow over without running it; 1 when something in it cannot work."""
     try:
         prompt = load_workflow(options.workflow)
-        server = nullcontext(Client(options.server)) if options.server else Server(comfyui, BASE, prepare(comfyui))
-        with server as client:
+        with opened(comfyui, options) as client:
             for change in options.changes:
                 apply_change(prompt, change, client)
             prompt[CHECK] = {"class_type": "InfiniteTalkCheck", "inputs": {"on_problem": "tell"}}

@@ -17,7 +17,7 @@ from infinitetalk.errors import InputError
 
 from .arguments import parse
 from .build import build
-from .client import Client, HostError, HostGone, output_files
+from .client import Client, HostError, output_files
 from .host import OwnHost, find_comfyui, open_host, put
 from .job import Job, read_job
 from .media import inspect
@@ -104,9 +104,6 @@ def main(arguments: list[str]) -> int:
     except InputError as error:
         say(str(error))
         return 2
-    except HostGone as error:
-        say(f"{error}\nStart ComfyUI there, or give --comfyui DIR instead of --server.")
-        return 1
     except (HostError, OSError) as error:
         say(str(error))
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -186,6 +187,20 @@ def test_only_api_workflows_are_run(tmp_path):
     for path, message in ((tmp_path / "none.json", "there is no such file"), (tmp_path, "this is a folder")):
         with pytest.raises(InputError, match=message):
             commands.load_workflow(path)
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_server_that_cannot_be_asked_is_told_in_two_lines(tmp_path, capsys, command):
+    (tmp_path / "w.json").write_text(json.dumps(PROMPT))
+    for server, first in {
+        "": "--server: '' is no address",
+        "host:port": "--server: 'host:port' is no address",
+        "127.0.0.1:9": "No ComfyUI answers at http://127.0.0.1:9: ",
+    }.items():
+        options = dev.parse([command, str(tmp_path / "w.json"), "--server", server])
+        assert getattr(commands, command)(tmp_path, options) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 2 and lines[0].startswith(f"dev.py {command}: {first}") and lines[1]
 
 
 def test_speech_is_cut_and_repeated_to_the_asked_length(tmp_path):
