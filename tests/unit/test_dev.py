@@ -329,6 +329,17 @@ def test_runs_are_listed_shown_and_removed_only_with_yes(tmp_path, capsys, monke
     assert runs_command("list", output=tmp_path / "absent") == 1
 
 
+def test_runs_of_the_pinned_comfyui_are_in_the_base_folder_also_through_a_link(tmp_path, capsys, monkeypatch):
+    """As dev.py hands the ComfyUI on: by its true path."""
+    (tmp_path / "true").mkdir()
+    (tmp_path / "ComfyUI").symlink_to(tmp_path / "true", target_is_directory=True)
+    monkeypatch.setattr(commands, "PINNED_HOST", tmp_path / "ComfyUI")
+    monkeypatch.setattr(commands, "BASE", tmp_path / "base")
+    for comfyui in (tmp_path / "ComfyUI", (tmp_path / "ComfyUI").resolve()):
+        assert commands.runs(comfyui, dev.parse(["runs", "list"])) == 0
+        assert f"There are no runs in {tmp_path / 'base' / 'output'}" in capsys.readouterr().out
+
+
 def test_runs_of_an_existing_comfyui_are_in_its_output_folder(tmp_path, capsys):
     (tmp_path / "output").mkdir()
     assert commands.runs(tmp_path, dev.parse(["runs", "list"])) == 0
