@@ -21,6 +21,7 @@ from .client import Client, HostError, output_files
 from .host import OwnHost, find_comfyui, open_host, put
 from .job import Job, read_job
 from .media import inspect
+from .packages import needed
 from .progress import ProgressLine
 from .prompt import apply_change
 from .weights import Weights
@@ -100,7 +101,8 @@ def run(arguments: list[str]) -> Path:
 
 def main(arguments: list[str]) -> int:
     try:
-        print(run(arguments))
+        with needed():
+            print(run(arguments))
     except InputError as error:
         say(str(error))
         return 2

@@ -4,7 +4,9 @@
     models get PROFILE [FILE ...] [--to DIR]
     models verify PROFILE [FILE ...] [--to DIR]
 
-`dev.py models` is the same. Exit codes: 0 done, 1 refused or something is missing or damaged, 130 cancelled.
+`dev.py models` is the same. Only `get`, and `verify` where nothing but the hub knows a checksum, need a package:
+huggingface_hub, which ComfyUI's Python has. Exit codes: 0 done, 1 refused or something is missing or damaged, 130
+cancelled.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from infinitetalk.sizes import size_text
 
 from .host import find_comfyui
 from .models_check import OK, UNKNOWN, Finding, inspect
-from .models_get import get
 from .models_table import TABLE, Table, load_table, total_text
+from .packages import needed
 
 
 def show(table: Table, profile: str | None) -> int:
@@ -104,8 +106,12 @@ def main(arguments: list[str], default: Path | None = None) -> int:
         table = load_table(options.table)
         if options.action == "list":
             return show(table, options.profile)
-        action = {"get": get, "verify": verify}[options.action]
-        return action(table, options.names, models_folder(options, default))
+        folder = models_folder(options, default)
+        if options.action == "verify":
+            return verify(table, options.names, folder)
+        with needed():
+            from .models_get import get
+        return get(table, options.names, folder)
     except (InputError, OSError) as error:
         print(f"models: {error}", file=sys.stderr)
         return 1

@@ -155,6 +155,15 @@ def test_a_server_that_does_not_answer_or_is_another_one_is_told_with_what_to_do
         assert first.startswith(f"No ComfyUI answers at {hub.url}: ") and "Start ComfyUI there" in remedy
 
 
+@pytest.mark.parametrize("module", ["infinitetalk_cli", "infinitetalk_cli.models"])
+def test_help_needs_no_package(module):
+    """-S: a Python without what is installed for it."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+
+
 def test_the_command_starts_without_torch_and_exits_with_2():
     code = (
         "import sys; from infinitetalk_cli.__main__ import main; code = main(['--server', 'x', '--quant', 'fp8']);"

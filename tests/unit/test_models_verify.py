@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,20 @@ def test_a_file_without_any_checksum_is_not_called_whole(place):
     assert code == 1 and lines[-1] == "1 of 2 files are whole, 1 unknown"
     assert lines[1].startswith("unknown   vae/vae.safetensors  there is no checksum to compare it with")
     assert "cannot be reached" in lines[1]
+
+
+def test_list_and_verify_need_no_package(place):
+    """-S: a Python without what is installed for it."""
+    place.hub.__exit__()
+    plain = {"program": ("-S", "-m", "infinitetalk_cli.models")}
+    code, lines = verified(place, **plain)
+    assert code == 1 and lines[0].startswith("ok ") and lines[1].startswith("unknown ")
+    assert "this package is not there" in lines[1]
+    command = [sys.executable, "-S", "-m", "infinitetalk_cli.models", "list"]
+    done = subprocess.run(command, cwd=dev.ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "8gb-quality" in done.stdout, done.stderr
+    code, _, error = place.run("get", **plain)
+    assert code == 1 and len(error.splitlines()) == 2 and "Run this with the Python of ComfyUI" in error
 
 
 # ---------------------------------------------------------------- tables
