@@ -7,18 +7,21 @@ huggingface_hub's own does not. No token is sent. Knows no table of models.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers
-
 from infinitetalk.disk import discard, explained
 from infinitetalk.errors import InputError
+
+if not os.environ.get("HF_ENDPOINT", "").strip():
+    os.environ.pop("HF_ENDPOINT", None)  # huggingface_hub, which reads it on import, would take "" for an address
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url  # noqa: E402
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError  # noqa: E402
+from huggingface_hub.file_download import http_get  # noqa: E402
+from huggingface_hub.utils import build_hf_headers  # noqa: E402
 
 # What is raised when a request fails: in every version of huggingface_hub OSErrors, or errors of the library below it.
 FAILED = (OSError, HfHubHTTPError.__bases__[0])

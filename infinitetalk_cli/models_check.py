@@ -68,6 +68,11 @@ def inspect(file: ModelFile, folder: Path) -> Finding:
     Raises OSError where it cannot be read, InputError where only the hub knows a checksum and cannot be asked.
     """
     target = folder / file.place
+    if target.is_dir():
+        return Finding(DAMAGED, "is a folder, where a file of this name belongs")
+    above = next(parent for parent in target.parents if parent.exists())
+    if not above.is_dir():
+        return Finding(DAMAGED, f"{above} is a file, where a folder of this name belongs")
     if not target.is_file():
         return Finding(MISSING, "")
     size = target.stat().st_size

@@ -75,6 +75,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
+    def do_CONNECT(self) -> None:
+        """As a proxy: it lets nobody through."""
+        self.server.requests.append(Request("CONNECT", self.path, None, None))
+        self.head(403, {})
+
     def log_message(self, *_) -> None:
         pass
 

@@ -159,6 +159,12 @@ def test_no_network_is_one_clear_error(place, hub):
     place.refused("HF_ENDPOINT: 'mirror' is no address", environment={"HF_ENDPOINT": "mirror"})
 
 
+def test_an_empty_address_of_a_hub_is_none(place, hub):
+    proxy = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), hub.url)  # so that the true hub is not asked
+    place.refused("https://huggingface.co", environment={"HF_ENDPOINT": "", **proxy})
+    assert {(request.method, request.path) for request in hub.requests} == {("CONNECT", "huggingface.co:443")}
+
+
 def test_a_hub_that_goes_away_leaves_the_part(place, hub):
     process, part = place.start_and_stall()
     hub.__exit__()
@@ -196,6 +202,20 @@ def test_a_disk_that_fills_leaves_the_part(place, hub):
     code, _, error = place.run("get")
     assert code == 0 and place.content() == WHOLE, error
     assert hub.fetched(LARGE)[-1] == f"bytes={12 * BLOCK}-"
+
+
+def test_what_lies_in_the_way_is_refused_before_the_first_byte_and_stays(place, hub):
+    place.path(SMALL).mkdir(parents=True)
+    code, _, error = place.run("get")
+    assert code == 1 and f"{place.path(SMALL)}: is a folder, " in error and "Move it away" in error
+    place.path(SMALL).rmdir()
+    place.path(SMALL).parent.rmdir()
+    place.path(SMALL).parent.write_text("my own")
+    code, _, error = place.run("get")
+    text = f"{place.path(SMALL)}: {place.path(SMALL).parent} is a file, "
+    assert code == 1 and text in error and "Move it away" in error
+    assert [path.name for path in place.models.iterdir()] == ["vae"]
+    assert hub.requests == [] and place.content() == {"vae": b"my own"}
 
 
 def test_another_file_of_the_name_stays_untouched(place, hub):
