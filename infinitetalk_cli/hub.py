@@ -21,12 +21,13 @@ if not os.environ.get("HF_ENDPOINT", "").strip():
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url  # noqa: E402
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError  # noqa: E402
 from huggingface_hub.file_download import http_get  # noqa: E402
-from huggingface_hub.utils import build_hf_headers  # noqa: E402
+from huggingface_hub.utils import build_hf_headers, logging  # noqa: E402
+
+logging.set_verbosity_error()  # its warnings on every attempt; what is left of them, `fetch` says in two lines
 
 # What is raised when a request fails: in every version of huggingface_hub OSErrors, or errors of the library below it.
 FAILED = (OSError, HfHubHTTPError.__bases__[0])
 MIRROR = "For a mirror set HF_ENDPOINT to its address."
-AGAIN = "Run the same command again: what has arrived is kept."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -78,8 +79,17 @@ def fetch(remote: Remote, part: Path, label: str) -> None:
     """Bring `part` to the whole length of the file, from where it stands; a cut connection is taken up again.
 
     Raises InputError for a hub that stops giving and for a disk that is full. What has arrived stays, except more
-    bytes than the file has.
+    bytes than the file has; without any there is no file.
     """
+    try:
+        _fetch(remote, part, label)
+    except BaseException:  # Ctrl-C too
+        if not arrived(part):
+            discard(part)
+        raise
+
+
+def _fetch(remote: Remote, part: Path, label: str) -> None:
     with explained(part):
         while True:
             before = arrived(part)
@@ -103,11 +113,12 @@ def fetch(remote: Remote, part: Path, label: str) -> None:
                         f"{label}: {constants.ENDPOINT} sent more than the {remote.size:,} bytes it had told.",
                         f"They were removed. Run the same command again. {MIRROR}",
                     ) from error
-                if arrived(part) <= before:
+                there = arrived(part)  # less than before, where the hub began anew
+                if there <= before:
+                    kept = f"{there:,} of {remote.size:,} bytes are on the disk" if there else "nothing has arrived"
                     raise InputError(
-                        f"{label}: {before:,} of {remote.size:,} bytes arrived, {constants.ENDPOINT} gives no more "
-                        f"({_reason(error)}).",
-                        AGAIN,
+                        f"{label}: {kept}, {constants.ENDPOINT} gives no more ({_reason(error)}).",
+                        "Run the same command again" + (": it goes on from there." if there else "."),
                     ) from error
 
 

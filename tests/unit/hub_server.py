@@ -28,9 +28,9 @@ class Request(NamedTuple):
 class Hub(ThreadingHTTPServer):
     """files: "owner/name/path" -> bytes. The rest is what goes wrong, by the same keys.
 
-    cut: bytes of one answer after which its connection is closed, once. stalled: bytes after which an answer waits
-    until the server ends. sent: other bytes of the same length. told: another size. renamed: repository -> its new
-    name. requests: all that came.
+    cut: bytes of one answer after which its connection is closed, once. stingy: the same for every answer. stalled:
+    bytes after which an answer waits until the server ends. sent: other bytes of the same length. told: another size.
+    renamed: repository -> its new name. requests: all that came.
     """
 
     daemon_threads = True
@@ -40,6 +40,7 @@ class Hub(ThreadingHTTPServer):
         self.files = files
         self.cut: dict[str, int] = {}
         self.stalled: dict[str, int] = {}
+        self.stingy: dict[str, int] = {}
         self.sent: dict[str, bytes] = {}
         self.told: dict[str, int] = {}
         self.renamed: dict[str, str] = {}
@@ -127,7 +128,9 @@ class Handler(BaseHTTPRequestHandler):
         if match:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.head(206 if match else 200, headers)
-        end = min(self.server.cut.pop(name, len(content)), self.server.stalled.get(name, len(content)), len(content))
+        server, size = self.server, len(content)
+        limits = server.cut.pop(name, size), server.stalled.get(name, size), server.stingy.get(name, size)
+        end = min(*limits, size)
         try:
             for position in range(start, end, BLOCK):
                 self.wfile.write(content[position : min(position + BLOCK, end)])
