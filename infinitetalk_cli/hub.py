@@ -25,8 +25,9 @@ from huggingface_hub.utils import build_hf_headers, logging  # noqa: E402
 
 logging.set_verbosity_error()  # its warnings on every attempt; what is left of them, `fetch` says in two lines
 
-# What is raised when a request fails: in every version of huggingface_hub OSErrors, or errors of the library below it.
-FAILED = (OSError, HfHubHTTPError.__bases__[0])
+# What is raised when a request fails: in every version of huggingface_hub OSErrors, or errors of the library below it,
+# and ValueErrors for a redirect to what is no address.
+FAILED = (OSError, HfHubHTTPError.__bases__[0], ValueError)
 MIRROR = "For a mirror set HF_ENDPOINT to its address."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -139,6 +140,11 @@ def _refusal(error: Exception, what: str) -> InputError:
         )
     if status is not None:
         return InputError(f"{what}: {constants.ENDPOINT} answered with status {status}.", f"Try again later. {MIRROR}")
+    if isinstance(error, ValueError) or type(error).__name__ in ("RemoteProtocolError", "TooManyRedirects"):
+        return InputError(
+            f"{what}: {constants.ENDPOINT} answers, but not as a hub does ({_reason(error)}).",
+            "Set HF_ENDPOINT to a hub's address, or leave it out; a proxy on the way may be the cause too.",
+        )
     return InputError(
         f"{what}: {constants.ENDPOINT} cannot be reached ({_reason(error)}).",
         f"Check the network connection and the proxy. {MIRROR}",

@@ -30,7 +30,8 @@ class Hub(ThreadingHTTPServer):
 
     cut: bytes of one answer after which its connection is closed, once. stingy: the same for every answer. stalled:
     bytes after which an answer waits until the server ends. sent: other bytes of the same length. told: another size.
-    renamed: repository -> its new name. requests: all that came.
+    renamed: repository -> its new name. answer: instead of all that, "loop" (a redirect to itself) or "garbage" (no
+    HTTP). requests: all that came.
     """
 
     daemon_threads = True
@@ -44,6 +45,7 @@ class Hub(ThreadingHTTPServer):
         self.sent: dict[str, bytes] = {}
         self.told: dict[str, int] = {}
         self.renamed: dict[str, str] = {}
+        self.answer = ""
         self.requests: list[Request] = []
         self.reached = threading.Event()  # an answer stalls now
         self.ended = threading.Event()
@@ -88,6 +90,12 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(self.path)
         headers = self.headers.get("Range"), self.headers.get("Authorization")
         self.server.requests.append(Request(self.command, path, *headers))
+        if self.server.answer == "loop":
+            return self.head(302, {"Location": self.path})
+        if self.server.answer == "garbage":
+            self.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n")
+            self.close_connection = True
+            return None
         if path.startswith("/bytes/"):
             return self.give(path.removeprefix("/bytes/"))
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)

@@ -159,6 +159,12 @@ def test_no_network_is_one_clear_error(place, hub):
     place.refused("HF_ENDPOINT: 'mirror' is no address", environment={"HF_ENDPOINT": "mirror"})
 
 
+@pytest.mark.parametrize(("answer", "reason"), [("loop", "redirects"), ("garbage", "SSH-2.0")])
+def test_an_answer_that_is_no_hub_s_is_not_called_no_network(place, hub, answer, reason):
+    hub.answer = answer
+    place.refused(f"{hub.url} answers, but not as a hub does (", reason, "Set HF_ENDPOINT to a hub's address")
+
+
 def test_an_empty_address_of_a_hub_is_none(place, hub):
     proxy = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), hub.url)  # so that the true hub is not asked
     place.refused("https://huggingface.co", environment={"HF_ENDPOINT": "", **proxy})
