@@ -43,7 +43,12 @@ def save_adapter(adapter: str, form: str, name: str = "", overwrite: bool = Fals
 
 
 def compact_file(source: Path, target: Path, form: str) -> str:
-    """`source`, any adapter file, written to `target`, whole or not at all; a line on both sizes."""
+    """`source`, any adapter file, written to `target`, whole or not at all; a line on both sizes.
+
+    InputError where both are one file: what a compact form rounds off is gone for good.
+    """
+    if target.exists() and target.samefile(source):
+        raise InputError(f"adapter: {source.name} would be replaced by its own copy.", "Give the copy another name.")
     shapes = read_shapes(str(source), "adapter")
     read_adapter(shapes, source.name)
     shapes = plain_shapes(adapter_part(shapes))
