@@ -74,6 +74,12 @@ def _target(adapter: str, form: str, name: str, overwrite: bool) -> Path:
             'Give a name without folders and without any of \\ / : * ? " < > |; it goes to models/infinitetalk.',
         )
     target = Path(folder_paths.get_folder_paths(FOLDER)[0], f"{name.removesuffix('.safetensors')}.safetensors")
+    for folder in ADAPTER_FOLDERS:
+        for place in map(Path, folder_paths.get_folder_paths(folder)):
+            other = place / target.name
+            same = target.exists() and other.is_file() and other.samefile(target)  # also through a link
+            if other.is_file() and not same:  # the lists show a name once: this file and not the new one
+                raise InputError(f"filename: {other} has this name already.", "Give another name.")
     if os.path.lexists(target) and not overwrite:
         raise InputError(
             f"filename: models/{FOLDER}/{target.name} exists.", "Give another name, or switch overwrite on."

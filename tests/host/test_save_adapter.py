@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -84,6 +86,15 @@ def test_an_existing_file_is_left_alone_unless_it_is_to_be_replaced(models):
     save_adapter("one.safetensors", "fp8", "mine", overwrite=True)
     assert len(path.read_bytes()) < len(before)
     assert [entry.name for entry in (models / "infinitetalk").iterdir()] == ["mine.safetensors"]
+
+
+def test_a_name_of_another_adapter_folder_is_refused_as_the_lists_would_show_one_of_both(models):
+    from infinitetalk.host.save_adapter import check_save, save_adapter
+
+    for call in (check_save, functools.partial(save_adapter, overwrite=True)):
+        with pytest.raises(InputError, match="filename: .*model_patches.one.safetensors has this name already"):
+            call("one.safetensors", "fp8", "one")
+    assert not list((models / "infinitetalk").iterdir())
 
 
 def test_an_adapter_is_not_replaced_by_its_own_copy(models):
