@@ -7,8 +7,9 @@
     python3 dev.py run WORKFLOW.json [--set NODE.input=value ...] [--out DIR] [--server URL]
     python3 dev.py check WORKFLOW.json [--set NODE.input=value ...] [--server URL]
     python3 dev.py runs list|show|remove [RUN] [--output DIR] [--yes]
-    python3 dev.py adapter IN OUT [--format fp8|bf16|fp16]
-    python3 dev.py models list|get|verify [PROFILE] [--to DIR]
+    python3 dev.py adapter IN OUT [--format fp8|bf16|fp16] [--overwrite]
+    python3 dev.py models list [PROFILE]
+    python3 dev.py models get|verify PROFILE [FILE ...] [--to DIR]
     python3 dev.py bench [NAME [arguments]]
 
 Every command takes --comfyui DIR (or COMFYUI_PATH): an existing ComfyUI instead of the pinned one. Setup needs only

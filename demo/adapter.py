@@ -21,6 +21,10 @@ def main(source: Path, target: Path, form: str, overwrite: bool) -> int:
             raise InputError(f"IN: {source} is not a file.", "Give the path of an adapter file.")
         if target.suffix != ".safetensors":
             raise InputError(f"OUT: {target.name} does not end in .safetensors.", "Give it that ending.")
+        if not target.parent.is_dir():
+            raise InputError(f"OUT: there is no folder {target.parent}.", "Make it, or give another name.")
+        if target.is_dir():
+            raise InputError(f"OUT: {target} is a folder.", "Give the name of a file.")
         if target.exists() and not overwrite:
             raise InputError(f"OUT: {target} exists.", "Give another name, or add --overwrite.")
         print(compact_file(source, target, form))

@@ -39,6 +39,11 @@ CHECK = "infinitetalk-check"  # a node's id that no editor gives
 DEMO_WORKFLOW = PACK / "workflows" / "api" / "infinitetalk_small.json"
 
 
+def own_folder(comfyui: Path) -> Path:
+    """What holds `models` and `output`: an existing ComfyUI, or the base folder where it is the pinned one."""
+    return BASE if comfyui.resolve() == PINNED_HOST.resolve() else comfyui  # .dev may lead elsewhere
+
+
 def prepare(comfyui: Path) -> list[str]:
     """The base folder for development, with the talking model and the random one; the host arguments it asks for.
 
@@ -47,7 +52,7 @@ def prepare(comfyui: Path) -> list[str]:
     make(DEV / "small_model")
     make_base(BASE, talking_model.MODELS, DEV / "small_model")
     models = comfyui / "models"
-    if comfyui == PINNED_HOST or not models.is_dir():
+    if own_folder(comfyui) == BASE or not models.is_dir():
         return []
     paths = {"base_path": str(models), **{folder.name: folder.name for folder in models.iterdir() if folder.is_dir()}}
     config = BASE / "extra_model_paths.yaml"
@@ -65,6 +70,13 @@ def host(comfyui: Path, options: Namespace) -> int:
                 return process.wait()
             except KeyboardInterrupt:
                 continue
+
+
+def opened(comfyui: Path, options: Namespace):
+    """A Client while the block lasts: of --server, or of a ComfyUI that is started for it."""
+    if options.server is not None:
+        return nullcontext(Client(options.server))
+    return Server(comfyui, BASE, prepare(comfyui))
 
 
 def execute(client: Client, prompt: dict, changes: list[str]) -> list[dict]:
@@ -85,8 +97,7 @@ def run(comfyui: Path, options: Namespace) -> int:
     """Queue any workflow and copy what it made into --out."""
     try:
         prompt = load_workflow(options.workflow)
-        server = nullcontext(Client(options.server)) if options.server else Server(comfyui, BASE, prepare(comfyui))
-        with server as client:
+        with opened(comfyui, options) as client:
             files = execute(client, prompt, options.changes)
             options.out.mkdir(parents=True, exist_ok=True)
             for file in files:
@@ -104,8 +115,7 @@ def check(comfyui: Path, options: Namespace) -> int:
     """Look a workflow over without running it; 1 when something in it cannot work."""
     try:
         prompt = load_workflow(options.workflow)
-        server = nullcontext(Client(options.server)) if options.server else Server(comfyui, BASE, prepare(comfyui))
-        with server as client:
+        with opened(comfyui, options) as client:
             for change in options.changes:
                 apply_change(prompt, change, client)
             prompt[CHECK] = {"class_type": "InfiniteTalkCheck", "inputs": {"on_problem": "tell"}}
@@ -119,7 +129,7 @@ def check(comfyui: Path, options: Namespace) -> int:
 
 def runs(comfyui: Path, options: Namespace) -> int:
     """What is kept in an output folder; `remove` asks on a terminal unless it is told --yes."""
-    output = options.output or (BASE if comfyui == PINNED_HOST else comfyui) / "output"
+    output = options.output or own_folder(comfyui) / "output"
     try:
         if options.output and not output.is_dir():
             raise InputError(f"--output: there is no folder {output}.", "Give the output folder of a ComfyUI.")
@@ -135,8 +145,8 @@ def runs(comfyui: Path, options: Namespace) -> int:
 
 
 def models(comfyui: Path, options: Namespace) -> int:
-    """The model files of the ComfyUI, or of the base folder where it is the pinned one."""
-    return model_files.main(options.rest, (BASE if comfyui == PINNED_HOST else comfyui) / "models")
+    """The model files of the ComfyUI that is used."""
+    return model_files.main(options.rest, own_folder(comfyui) / "models")
 
 
 def fit_speech(source: Path, seconds: float, target: Path) -> Path:

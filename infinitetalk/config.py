@@ -30,6 +30,12 @@ def _whole(value: object, name: str) -> None:
         raise InputError(f"{name}: {value!r} is not a whole number.", "Give a whole number of frames.")
 
 
+def _beside(value: int, least: int, most: int) -> str:
+    """The numbers of the form 4n+1 next to one that is not, of those from `least` to `most`: "5 or 9"."""
+    lower = max(least, (value - 1) // VAE_TIME * VAE_TIME + 1)
+    return " or ".join(str(number) for number in (lower, lower + VAE_TIME) if number <= most)
+
+
 @dataclass(frozen=True)
 class WindowConfig:
     """Length of one sampling window and of its overlap with the window before, in frames at 25 fps.
@@ -44,27 +50,26 @@ class WindowConfig:
     def __post_init__(self):
         _whole(self.frames, "frames per window")
         _whole(self.motion, "motion frames")
-        if self.frames < 5 or (self.frames - 1) % VAE_TIME:
-            lower = max(5, (self.frames - 1) // VAE_TIME * VAE_TIME + 1)
-            raise InputError(
-                f"frames per window: {self.frames} is not of the form 4n+1.",
-                f"Use {lower} or {lower + VAE_TIME}; the model was trained with 81.",
-            )
         if self.frames > MAX_FRAMES:
             raise InputError(
                 f"frames per window: {self.frames} is more than {MAX_FRAMES}.",
                 "Use 81, the trained length; long speech is made of many windows.",
             )
-        if self.motion < 1 or (self.motion - 1) % VAE_TIME:
-            lower = max(1, (self.motion - 1) // VAE_TIME * VAE_TIME + 1)
+        if self.frames < 5 or (self.frames - 1) % VAE_TIME:
             raise InputError(
-                f"motion frames: {self.motion} is not of the form 4n+1.",
-                f"Use {lower} or {lower + VAE_TIME}; the usual value is 9.",
+                f"frames per window: {self.frames} is not of the form 4n+1.",
+                f"Use {_beside(self.frames, 5, MAX_FRAMES)}; the model was trained with 81.",
             )
+        most = self.frames - VAE_TIME
         if self.motion >= self.frames:
             raise InputError(
                 f"motion frames: {self.motion} is not smaller than the {self.frames} frames of a window.",
-                f"Use at most {self.frames - VAE_TIME}, so that every window adds new frames.",
+                f"Use at most {most}, so that every window adds new frames.",
+            )
+        if self.motion < 1 or (self.motion - 1) % VAE_TIME:
+            raise InputError(
+                f"motion frames: {self.motion} is not of the form 4n+1.",
+                f"Use {_beside(self.motion, 1, most)}; the usual value is 9.",
             )
 
 
@@ -116,10 +121,12 @@ class StreamConfig:
 def check_size(width: int, height: int) -> None:
     """Refuse a picture size, in pixels, that the model's token grid cannot hold."""
     for name, value in (("width", width), ("height", height)):
-        if value < SIZE_STEP or value % SIZE_STEP:
-            down = max(SIZE_STEP, value // SIZE_STEP * SIZE_STEP)
-            raise InputError(f"{name}: {value} is not a multiple of {SIZE_STEP}.", f"Use {down} or {down + SIZE_STEP}.")
+        if value < SIZE_STEP:
+            raise InputError(f"{name}: {value} is below {SIZE_STEP}.", "Use 480p or 720p, the trained sizes.")
         if value > MAX_SIDE:
             raise InputError(
                 f"{name}: {value} pixels are more than {MAX_SIDE}.", "Use 480p or 720p, the trained sizes."
             )
+        if value % SIZE_STEP:
+            down = value // SIZE_STEP * SIZE_STEP
+            raise InputError(f"{name}: {value} is not a multiple of {SIZE_STEP}.", f"Use {down} or {down + SIZE_STEP}.")

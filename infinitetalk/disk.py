@@ -9,12 +9,17 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
 from .sizes import size_text
+
+_PRIVATE = 0o600  # of a file that mkstemp or the safetensors library has made
+_MASK = os.umask(0o077)  # it can only be read by setting it
+os.umask(_MASK)
 
 # EFBIG is a file size limit (quota by ulimit, FAT32's 4 GB); EDQUOT does not exist on Windows.
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -71,9 +76,11 @@ def check_writable(folder: str | Path, expected_bytes: int | None = None) -> Non
 def publish(part: Path, final: Path) -> None:
     """Give a finished file its final name, whole on disk before it has it. An older file there is replaced.
 
-    Raises OSError.
+    It may be read by whoever may read other new files, however it was made. Raises OSError.
     """
     with open(part, "rb+") as file:
+        if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) == _PRIVATE:
+            os.fchmod(file.fileno(), 0o666 & ~_MASK)
         os.fsync(file.fileno())
     os.replace(part, final)
     sync_folder(final.parent)

@@ -17,10 +17,11 @@ from infinitetalk.errors import InputError
 
 from .arguments import parse
 from .build import build
-from .client import Client, HostError, HostGone, output_files
+from .client import Client, HostError, output_files
 from .host import OwnHost, find_comfyui, open_host, put
 from .job import Job, read_job
 from .media import inspect
+from .packages import needed
 from .progress import ProgressLine
 from .prompt import apply_change
 from .weights import Weights
@@ -100,13 +101,11 @@ def run(arguments: list[str]) -> Path:
 
 def main(arguments: list[str]) -> int:
     try:
-        print(run(arguments))
+        with needed():
+            print(run(arguments))
     except InputError as error:
         say(str(error))
         return 2
-    except HostGone as error:
-        say(f"{error}\nStart ComfyUI there, or give --comfyui DIR instead of --server.")
-        return 1
     except (HostError, OSError) as error:
         say(str(error))
         return 1

@@ -12,6 +12,8 @@ from infinitetalk.config import WindowConfig
 from infinitetalk.errors import InputError
 from infinitetalk.run_names import check_run_name
 
+from .address import host_address
+
 TASK = "infinitetalk-14B"
 SIZES = {"infinitetalk-480": "480p", "infinitetalk-720": "720p"}
 SHIFT = {"infinitetalk-480": 7.0, "infinitetalk-720": 11.0}
@@ -203,7 +205,9 @@ def refuse(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """InputError for the first value outside its range."""
+    """InputError for the first value outside its range, or that is not what it should be."""
+    if options.server is not None:
+        host_address(options.server)
     if options.task != TASK:
         raise InputError(f"--task: {options.task!r} is another model.", f"This pack makes talking videos: {TASK}.")
     if options.size not in SIZES:

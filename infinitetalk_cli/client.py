@@ -1,8 +1,8 @@
 """A client of ComfyUI's HTTP queue: upload inputs, queue a workflow in API format, follow it, fetch its outputs.
 
-Knows the host only through its address. Needs aiohttp (the host has it) for the websocket; everything else is plain
-HTTP. Files pass in blocks, however large they are. Every failure of the host is a HostError whose first line says what
-the host said.
+Knows the host only through its address. Needs aiohttp (the host has it) for the websocket, and only then; everything
+else is plain HTTP. Files pass in blocks, however large they are. Every failure of the host is a HostError whose first
+line says what the host said.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import aiohttp
-
 from infinitetalk.errors import InputError
 from infinitetalk.sizes import size_text
+
+from .address import host_address
 
 BLOCK = 1 << 20
 Report = Callable[[str, int, int], None]  # node, value, maximum
@@ -40,7 +40,7 @@ class HostError(RuntimeError):
 
 
 class HostGone(HostError):
-    """Nobody answers at the host's address, or the connection broke."""
+    """Nobody answers at the host's address, or the connection broke. The last line says what to do."""
 
 
 def refusal(body: dict) -> str:
@@ -91,10 +91,10 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 class Client:
-    """One host, by its address (http://127.0.0.1:8188)."""
+    """One host, by its address (http://127.0.0.1:8188, or without the scheme). InputError for what is no address."""
 
     def __init__(self, url: str):
-        self.url = url.rstrip("/")
+        self.url = host_address(url)
 
     def request(self, path: str, data: bytes | None = None, content_type: str = "application/json") -> bytes:
         """GET, or POST when there is data. HTTP errors come back as HostError with the host's own words."""
@@ -108,7 +108,8 @@ class Client:
                 while block := answer.read(BLOCK):
                     yield block
                 if answer.length:
-                    raise HostGone(f"{path}: the host broke off {answer.length} bytes before the end.")
+                    what = f"{path}: the host broke off {answer.length} bytes before the end."
+                    raise HostGone(f"{what}\nSee that it still runs, then give the same command again.")
         except urllib.error.HTTPError as error:
             body = error.read().decode("utf-8", "replace")
             try:
@@ -119,10 +120,20 @@ class Client:
                 raise HostError(refusal(details), details) from error
             raise HostError(f"{path}: the host answered {error.code} {error.reason}: {body[:300]}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise HostGone(f"No ComfyUI answers at {self.url}: {error}") from error
+            raise self.gone(error) from error
+
+    def gone(self, error: Exception) -> HostGone:
+        return HostGone(
+            f"No ComfyUI answers at {self.url}: {getattr(error, 'reason', error)}\n"
+            "Start ComfyUI there and check the port, or give --comfyui DIR instead of --server."
+        )
 
     def get(self, path: str) -> dict:
-        return json.loads(self.request(path))
+        answer = self.request(path)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise self.gone(ValueError(f"{path} is answered by {answer[:40]!r}")) from error
 
     def post(self, path: str, body: dict) -> bytes:
         return self.request(path, json.dumps(body).encode())
@@ -183,6 +194,8 @@ class Client:
         return asyncio.run(self.run(prompt, report or (lambda node, value, maximum: None), timeout, only))
 
     async def run(self, prompt: dict, report: Report, timeout: float, only: list[str] | None = None) -> dict:
+        import aiohttp  # here, so that what needs no websocket runs with any Python
+
         client = uuid.uuid4().hex
         address = "ws" + self.url.removeprefix("http") + f"/ws?clientId={client}"
         prompt_id = str(uuid.uuid4())
@@ -197,7 +210,7 @@ class Client:
                 await self.follow(socket, prompt, prompt_id, report, timeout)
                 done = True
         except aiohttp.ClientError as error:
-            raise HostGone(f"No ComfyUI answers at {self.url}: {error}") from error
+            raise self.gone(error) from error
         finally:
             if not done:  # cancelled or timed out: do not leave the host working for nobody
                 await asyncio.to_thread(self.give_up, prompt_id)
@@ -215,6 +228,7 @@ class Client:
 
     async def follow(self, socket, prompt: dict, prompt_id: str, report: Report, timeout: float) -> None:
         """Read the host's events until the prompt has ended, well or not."""
+        from aiohttp import WSMsgType
 
         def title(node: str) -> str:
             entry = prompt.get(str(node).split(".")[0], {})
@@ -225,9 +239,10 @@ class Client:
                 message = await socket.receive(timeout)
             except asyncio.TimeoutError as error:
                 raise HostError(f"The host has said nothing for {timeout:g} s.") from error
-            if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR):
-                raise HostGone("The host closed the connection in the middle of the prompt.")
-            if message.type != aiohttp.WSMsgType.TEXT:
+            if message.type in (WSMsgType.CLOSED, WSMsgType.CLOSING, WSMsgType.ERROR):
+                what = "The host closed the connection in the middle of the prompt."
+                raise HostGone(f"{what}\nIts log says why. Start it again, then give the same command again.")
+            if message.type != WSMsgType.TEXT:
                 continue  # a preview picture
             event = json.loads(message.data)
             name, data = event["type"], event.get("data") or {}

@@ -110,7 +110,7 @@ def output_folder(comfyui: Path, rest: list[str]) -> Path:
 def open_host(options: Namespace, weights: Weights):
     """A Client for the job while the block lasts. InputError when a running ComfyUI lacks this pack."""
     if options.server:
-        client = Client(options.server if "://" in options.server else f"http://{options.server}")
+        client = Client(options.server)
         if not client.get(f"/object_info/{NODE}"):
             raise InputError(f"--server: the ComfyUI at {client.url} lacks this node pack.", "Install it there.")
         yield client

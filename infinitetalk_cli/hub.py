@@ -7,23 +7,28 @@ huggingface_hub's own does not. No token is sent. Knows no table of models.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers
-
 from infinitetalk.disk import discard, explained
 from infinitetalk.errors import InputError
 
-# What is raised when a request fails: in every version of huggingface_hub OSErrors, or errors of the library below it.
-FAILED = (OSError, HfHubHTTPError.__bases__[0])
+if not os.environ.get("HF_ENDPOINT", "").strip():
+    os.environ.pop("HF_ENDPOINT", None)  # huggingface_hub, which reads it on import, would take "" for an address
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url  # noqa: E402
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError  # noqa: E402
+from huggingface_hub.file_download import http_get  # noqa: E402
+from huggingface_hub.utils import build_hf_headers, logging  # noqa: E402
+
+logging.set_verbosity_error()  # its warnings on every attempt; what is left of them, `fetch` says in two lines
+
+# What is raised when a request fails: in every version of huggingface_hub OSErrors, or errors of the library below it,
+# and ValueErrors for a redirect to what is no address.
+FAILED = (OSError, HfHubHTTPError.__bases__[0], ValueError)
 MIRROR = "For a mirror set HF_ENDPOINT to its address."
-AGAIN = "Run the same command again: what has arrived is kept."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,8 +80,17 @@ def fetch(remote: Remote, part: Path, label: str) -> None:
     """Bring `part` to the whole length of the file, from where it stands; a cut connection is taken up again.
 
     Raises InputError for a hub that stops giving and for a disk that is full. What has arrived stays, except more
-    bytes than the file has.
+    bytes than the file has; without any there is no file.
     """
+    try:
+        _fetch(remote, part, label)
+    except BaseException:  # Ctrl-C too
+        if not arrived(part):
+            discard(part)
+        raise
+
+
+def _fetch(remote: Remote, part: Path, label: str) -> None:
     with explained(part):
         while True:
             before = arrived(part)
@@ -100,11 +114,12 @@ def fetch(remote: Remote, part: Path, label: str) -> None:
                         f"{label}: {constants.ENDPOINT} sent more than the {remote.size:,} bytes it had told.",
                         f"They were removed. Run the same command again. {MIRROR}",
                     ) from error
-                if arrived(part) <= before:
+                there = arrived(part)  # less than before, where the hub began anew
+                if there <= before:
+                    kept = f"{there:,} of {remote.size:,} bytes are on the disk" if there else "nothing has arrived"
                     raise InputError(
-                        f"{label}: {before:,} of {remote.size:,} bytes arrived, {constants.ENDPOINT} gives no more "
-                        f"({_reason(error)}).",
-                        AGAIN,
+                        f"{label}: {kept}, {constants.ENDPOINT} gives no more ({_reason(error)}).",
+                        "Run the same command again" + (": it goes on from there." if there else "."),
                     ) from error
 
 
@@ -125,6 +140,11 @@ def _refusal(error: Exception, what: str) -> InputError:
         )
     if status is not None:
         return InputError(f"{what}: {constants.ENDPOINT} answered with status {status}.", f"Try again later. {MIRROR}")
+    if isinstance(error, ValueError) or type(error).__name__ in ("RemoteProtocolError", "TooManyRedirects"):
+        return InputError(
+            f"{what}: {constants.ENDPOINT} answers, but not as a hub does ({_reason(error)}).",
+            "Set HF_ENDPOINT to a hub's address, or leave it out; a proxy on the way may be the cause too.",
+        )
     return InputError(
         f"{what}: {constants.ENDPOINT} cannot be reached ({_reason(error)}).",
         f"Check the network connection and the proxy. {MIRROR}",

@@ -1,10 +1,12 @@
 """python -m infinitetalk_cli.models: which model files a card needs, fetching them, and whether they are whole.
 
-    models list [--profile PROFILE]
+    models list [PROFILE ...]
     models get PROFILE [FILE ...] [--to DIR]
     models verify PROFILE [FILE ...] [--to DIR]
 
-`dev.py models` is the same. Exit codes: 0 done, 1 refused or something is missing or damaged, 130 cancelled.
+`dev.py models` is the same. Only `get`, and `verify` where nothing but the hub knows a checksum, need a package:
+huggingface_hub, which ComfyUI's Python has. Exit codes: 0 done, 1 refused or something is missing or damaged, 130
+cancelled.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ from infinitetalk.sizes import size_text
 
 from .host import find_comfyui
 from .models_check import OK, UNKNOWN, Finding, inspect
-from .models_get import get
 from .models_table import TABLE, Table, load_table, total_text
+from .packages import needed
 
 
-def show(table: Table, profile: str | None) -> int:
-    """All profiles in a line each, or the files of one."""
-    if not profile:
+def show(table: Table, names: list[str]) -> int:
+    """All profiles in a line each, or the files of those that are named."""
+    if not names:
         for name, entry in table.profiles.items():
             files = table.chosen([name])
             print(f"{name:<14}{len(files)} files  {total_text(files)}  {entry.about}")
         return 0
-    files = table.chosen([profile])
+    files = table.chosen(names)
     for file in files:
         size = f"{size_text(file.size)} ({file.size:,} bytes)" if file.size else "size: as the hub tells"
         print(f"{file.place}\n    {file.role}, {file.licence or 'licence: see there'}\n    {file.url}")
@@ -68,11 +70,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     common.add_argument("--table", type=Path, default=TABLE, metavar="FILE.json", help="another table of the same form")
     place = Parser(add_help=False)
     place.add_argument("names", nargs="+", metavar="PROFILE", help="of `models list`; also the name of a single file")
-    place.add_argument("--to", type=Path, metavar="DIR", help="ComfyUI's models folder")
+    place.add_argument("--to", metavar="DIR", help="ComfyUI's models folder")
     place.add_argument("--comfyui", metavar="DIR", help="the ComfyUI whose models folder it is")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser, prog="models")
-    listing = actions.add_parser("list", parents=[common], help="profiles, or the files of one", allow_abbrev=False)
-    listing.add_argument("--profile", metavar="PROFILE")
+    listing = actions.add_parser("list", parents=[common], help="profiles, or the files of some", allow_abbrev=False)
+    listing.add_argument("names", nargs="*", metavar="PROFILE", help="show its files; also the name of a single file")
     actions.add_parser("get", parents=[common, place], help="fetch what is missing", allow_abbrev=False)
     actions.add_parser("verify", parents=[common, place], help="are they whole", allow_abbrev=False)
     return parser.parse_args(arguments)
@@ -80,10 +82,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def models_folder(options: argparse.Namespace, default: Path | None) -> Path:
     """--to, the models folder of the ComfyUI that is named, `default`, or of the ComfyUI this pack is installed in."""
-    if options.to:
-        if not options.to.is_dir():
-            raise InputError(f"--to: there is no folder {options.to}.", "Give ComfyUI's models folder, or make it.")
-        return options.to
+    if options.to is not None:
+        folder = Path(options.to)
+        if not options.to or not folder.is_dir():
+            what = f"{folder} is a file" if folder.is_file() else f"there is no folder {options.to!r}"
+            raise InputError(f"--to: {what}.", "Give ComfyUI's models folder, or make it.")
+        return folder
     if default and not options.comfyui:
         default.mkdir(parents=True, exist_ok=True)
         return default
@@ -103,9 +107,13 @@ def main(arguments: list[str], default: Path | None = None) -> int:
         options = parse(arguments)
         table = load_table(options.table)
         if options.action == "list":
-            return show(table, options.profile)
-        action = {"get": get, "verify": verify}[options.action]
-        return action(table, options.names, models_folder(options, default))
+            return show(table, options.names)
+        folder = models_folder(options, default)
+        if options.action == "verify":
+            return verify(table, options.names, folder)
+        with needed():
+            from .models_get import get
+        return get(table, options.names, folder)
     except (InputError, OSError) as error:
         print(f"models: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """Whether a model file that lies in its place is whole: its size, and its checksum by the best source there is.
 
 The table's checksum is asked first; then the one that was recorded beside the file when it was fetched (NAME.sha256,
-as `sha256sum -c` reads it); then the hub's own. Changes no file.
+as `sha256sum -c` reads it); then the hub's own, for which alone a package is needed. Changes no file.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from infinitetalk.sizes import size_text
 
-from . import hub
 from .models_table import ModelFile
+from .packages import needed
 
 OK, MISSING, DAMAGED, UNKNOWN = "ok", "missing", "damaged", "unknown"
 FROM_TABLE, FROM_RECORD, FROM_HUB = "the table", "the record beside it", "the hub"
@@ -56,6 +56,8 @@ def expected(file: ModelFile, target: Path) -> Expected:
     match = re.match(r"([0-9a-f]{64})\s", record.read_text(encoding="utf-8")) if record.is_file() else None
     if match:
         return Expected(file.size, match[1], FROM_RECORD)
+    with needed():
+        from . import hub
     remote = hub.look(file.repository, file.path, file.revision)
     return Expected(file.size or remote.size, remote.sha256, FROM_HUB)
 
@@ -66,6 +68,11 @@ def inspect(file: ModelFile, folder: Path) -> Finding:
     Raises OSError where it cannot be read, InputError where only the hub knows a checksum and cannot be asked.
     """
     target = folder / file.place
+    if target.is_dir():
+        return Finding(DAMAGED, "is a folder, where a file of this name belongs")
+    above = next(parent for parent in target.parents if parent.exists())
+    if not above.is_dir():
+        return Finding(DAMAGED, f"{above} is a file, where a folder of this name belongs")
     if not target.is_file():
         return Finding(MISSING, "")
     size = target.stat().st_size

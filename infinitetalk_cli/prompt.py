@@ -18,6 +18,9 @@ Link = list  # [node id, number of the output]
 
 def load_workflow(path: Path) -> Prompt:
     """A workflow in API format; InputError when the file is something else."""
+    if not path.is_file():
+        what = "this is a folder" if path.is_dir() else "there is no such file"
+        raise InputError(f"{path}: {what}.", "Give the path of a workflow in API format.")
     try:
         prompt = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

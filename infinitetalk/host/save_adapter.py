@@ -43,7 +43,12 @@ def save_adapter(adapter: str, form: str, name: str = "", overwrite: bool = Fals
 
 
 def compact_file(source: Path, target: Path, form: str) -> str:
-    """`source`, any adapter file, written to `target`, whole or not at all; a line on both sizes."""
+    """`source`, any adapter file, written to `target`, whole or not at all; a line on both sizes.
+
+    InputError where both are one file: what a compact form rounds off is gone for good.
+    """
+    if target.exists() and target.samefile(source):
+        raise InputError(f"adapter: {source.name} would be replaced by its own copy.", "Give the copy another name.")
     shapes = read_shapes(str(source), "adapter")
     read_adapter(shapes, source.name)
     shapes = plain_shapes(adapter_part(shapes))
@@ -69,6 +74,12 @@ def _target(adapter: str, form: str, name: str, overwrite: bool) -> Path:
             'Give a name without folders and without any of \\ / : * ? " < > |; it goes to models/infinitetalk.',
         )
     target = Path(folder_paths.get_folder_paths(FOLDER)[0], f"{name.removesuffix('.safetensors')}.safetensors")
+    for folder in ADAPTER_FOLDERS:
+        for place in map(Path, folder_paths.get_folder_paths(folder)):
+            other = place / target.name
+            same = target.exists() and other.is_file() and other.samefile(target)  # also through a link
+            if other.is_file() and not same:  # the lists show a name once: this file and not the new one
+                raise InputError(f"filename: {other} has this name already.", "Give another name.")
     if os.path.lexists(target) and not overwrite:
         raise InputError(
             f"filename: models/{FOLDER}/{target.name} exists.", "Give another name, or switch overwrite on."

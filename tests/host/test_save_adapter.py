@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -86,6 +88,25 @@ def test_an_existing_file_is_left_alone_unless_it_is_to_be_replaced(models):
     assert [entry.name for entry in (models / "infinitetalk").iterdir()] == ["mine.safetensors"]
 
 
+def test_a_name_of_another_adapter_folder_is_refused_as_the_lists_would_show_one_of_both(models):
+    from infinitetalk.host.save_adapter import check_save, save_adapter
+
+    for call in (check_save, functools.partial(save_adapter, overwrite=True)):
+        with pytest.raises(InputError, match="filename: .*model_patches.one.safetensors has this name already"):
+            call("one.safetensors", "fp8", "one")
+    assert not list((models / "infinitetalk").iterdir())
+
+
+def test_an_adapter_is_not_replaced_by_its_own_copy(models):
+    from infinitetalk.host.save_adapter import save_adapter
+
+    save_adapter("one.safetensors", "bf16", "mine")
+    before = (models / "infinitetalk" / "mine.safetensors").read_bytes()
+    with pytest.raises(InputError, match="adapter: mine.safetensors would be replaced by its own copy"):
+        save_adapter("mine.safetensors", "fp8", "mine", overwrite=True)
+    assert (models / "infinitetalk" / "mine.safetensors").read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["../out", "a/b", "c:d", ".hidden", "what?", "x" * 300])
 def test_names_that_lead_elsewhere_are_refused(models, name):
     from infinitetalk.host.save_adapter import check_save, save_adapter
@@ -137,10 +158,15 @@ def test_the_command_says_what_it_made_or_why_not(models, capsys):
     source, target = models / "model_patches" / "one.safetensors", models / "out.safetensors"
     assert main(source, target, "fp8", False) == 0
     assert "out.safetensors: " in capsys.readouterr().out and target.is_file()
+    (models / "folder.safetensors").mkdir()
     for given, text in (
         ((source, target, "fp8", False), "exists"),
         ((models / "gone", target, "fp8", True), "is not a file"),
         ((source, models / "out.bin", "fp8", False), "does not end in .safetensors"),
+        ((source, models / "new" / "out.safetensors", "fp8", False), f"there is no folder {models / 'new'}"),
+        ((source, models / "folder.safetensors", "fp8", True), "is a folder"),
+        ((source, source, "fp8", True), "would be replaced by its own copy"),
     ):
         assert main(*given) == 1
         assert text in capsys.readouterr().err
+    assert not (models / "new").exists()

@@ -28,9 +28,10 @@ class Request(NamedTuple):
 class Hub(ThreadingHTTPServer):
     """files: "owner/name/path" -> bytes. The rest is what goes wrong, by the same keys.
 
-    cut: bytes of one answer after which its connection is closed, once. stalled: bytes after which an answer waits
-    until the server ends. sent: other bytes of the same length. told: another size. renamed: repository -> its new
-    name. requests: all that came.
+    cut: bytes of one answer after which its connection is closed, once. stingy: the same for every answer. stalled:
+    bytes after which an answer waits until the server ends. sent: other bytes of the same length. told: another size.
+    renamed: repository -> its new name. answer: instead of all that, "loop" (a redirect to itself) or "garbage" (no
+    HTTP). requests: all that came.
     """
 
     daemon_threads = True
@@ -40,9 +41,11 @@ class Hub(ThreadingHTTPServer):
         self.files = files
         self.cut: dict[str, int] = {}
         self.stalled: dict[str, int] = {}
+        self.stingy: dict[str, int] = {}
         self.sent: dict[str, bytes] = {}
         self.told: dict[str, int] = {}
         self.renamed: dict[str, str] = {}
+        self.answer = ""
         self.requests: list[Request] = []
         self.reached = threading.Event()  # an answer stalls now
         self.ended = threading.Event()
@@ -75,6 +78,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
+    def do_CONNECT(self) -> None:
+        """As a proxy: it lets nobody through."""
+        self.server.requests.append(Request("CONNECT", self.path, None, None))
+        self.head(403, {})
+
     def log_message(self, *_) -> None:
         pass
 
@@ -82,6 +90,12 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(self.path)
         headers = self.headers.get("Range"), self.headers.get("Authorization")
         self.server.requests.append(Request(self.command, path, *headers))
+        if self.server.answer == "loop":
+            return self.head(302, {"Location": self.path})
+        if self.server.answer == "garbage":
+            self.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n")
+            self.close_connection = True
+            return None
         if path.startswith("/bytes/"):
             return self.give(path.removeprefix("/bytes/"))
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
@@ -122,7 +136,9 @@ class Handler(BaseHTTPRequestHandler):
         if match:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.head(206 if match else 200, headers)
-        end = min(self.server.cut.pop(name, len(content)), self.server.stalled.get(name, len(content)), len(content))
+        server, size = self.server, len(content)
+        limits = server.cut.pop(name, size), server.stalled.get(name, size), server.stingy.get(name, size)
+        end = min(*limits, size)
         try:
             for position in range(start, end, BLOCK):
                 self.wfile.write(content[position : min(position + BLOCK, end)])

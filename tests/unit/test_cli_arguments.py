@@ -10,7 +10,10 @@ import pytest
 
 from infinitetalk.errors import InputError
 from infinitetalk_cli.arguments import host_arguments, make_parser, parse
+from infinitetalk_cli.client import Client, HostError
+from tests.unit.hub_server import Hub
 
+ROOT = Path(__file__).resolve().parents[2]
 HOST = ["--server", "http://127.0.0.1:8188"]
 # Of generate_infinitetalk.py.
 FLAGS = """task size frame_num max_frame_num ckpt_dir infinitetalk_dir quant_dir wav2vec_dir dit_path lora_dir
@@ -117,12 +120,55 @@ def test_what_cannot_be_honoured_is_refused_in_two_lines(arguments, problem, rem
     assert len(str(caught.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("127.0.0.1:18765", "http://127.0.0.1:18765"),
+        ("foo", "http://foo"),
+        ("https://host/comfy/", "https://host/comfy"),
+        ("[::1]:8188", "http://[::1]:8188"),
+    ],
+)
+def test_an_address_gets_the_scheme_it_lacks(given, address):
+    assert Client(given).url == address
+
+
+@pytest.mark.parametrize(
+    "given", ["", "http://", "ftp://host", "host:port", "host:99999", "a b", "a..b", "http://h/?a=1", "host:0"]
+)
+def test_what_cannot_be_an_address_is_refused_in_two_lines(given):
+    for call in (Client, lambda server: parse(["--server", server])):
+        with pytest.raises(InputError, match="--server: .* is no address") as caught:
+            call(given)
+        assert len(str(caught.value).splitlines()) == 2 and "http://127.0.0.1:8188" in caught.value.remedy
+
+
+def test_a_server_that_does_not_answer_or_is_another_one_is_told_with_what_to_do():
+    with Hub({}) as hub:
+        client = Client(hub.url.removeprefix("http://"))
+        with pytest.raises(HostError, match="/queue: the host answered 401"):
+            client.get("/queue")
+    for call in (lambda: client.get("/queue"), lambda: client.queue({})):
+        with pytest.raises(HostError) as caught:
+            call()
+        first, remedy = str(caught.value).splitlines()
+        assert first.startswith(f"No ComfyUI answers at {hub.url}: ") and "Start ComfyUI there" in remedy
+
+
+@pytest.mark.parametrize("module", ["infinitetalk_cli", "infinitetalk_cli.models"])
+def test_help_needs_no_package(module):
+    """-S: a Python without what is installed for it."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+
+
 def test_the_command_starts_without_torch_and_exits_with_2():
-    root = Path(__file__).resolve().parents[2]
     code = (
         "import sys; from infinitetalk_cli.__main__ import main; code = main(['--server', 'x', '--quant', 'fp8']);"
         "print(sorted({'torch', 'av', 'numpy', 'comfy'} & set(sys.modules)), code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "[] 2\n"
     assert len(done.stderr.splitlines()) == 2 and done.stderr.startswith("--quant: ")

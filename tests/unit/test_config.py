@@ -27,6 +27,10 @@ def test_good_windows(frames, motion):
         (81, -3, "-3", "1 or 5"),
         (81, 81, "81", "77"),
         (9, 13, "13", "5"),
+        (402, 9, "402", "Use 81"),
+        (81, 83, "83 is not smaller than the 81", "at most 77"),
+        (81, 80, "80", "Use 77; "),
+        (5, 2, "2", "Use 1; "),
         (81.0, 9, "81.0", "whole"),
         (True, 9, "True", "whole"),
     ],
@@ -71,7 +75,13 @@ def test_bad_stream(name, value):
 def test_sizes():
     check_size(832, 480)
     check_size(16, 16)
-    for width, height, name, remedy in [(830, 480, "width: 830", "816 or 832"), (832, 0, "height: 0", "16 or 32")]:
+    for width, height, name, remedy in [
+        (830, 480, "width: 830 is not a multiple of 16", "816 or 832"),
+        (832, 0, "height: 0 is below 16", "480p"),
+        (-16, 480, "width: -16 is below 16", "480p"),
+        (4090, 480, "width: 4090 is not a multiple of 16", "4080 or 4096"),
+        (4100, 480, "width: 4100 pixels are more than 4096", "480p"),
+    ]:
         with pytest.raises(InputError) as caught:
             check_size(width, height)
         assert name in caught.value.problem and remedy in caught.value.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -183,6 +184,23 @@ def test_only_api_workflows_are_run(tmp_path):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             commands.load_workflow(file)
+    for path, message in ((tmp_path / "none.json", "there is no such file"), (tmp_path, "this is a folder")):
+        with pytest.raises(InputError, match=message):
+            commands.load_workflow(path)
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_server_that_cannot_be_asked_is_told_in_two_lines(tmp_path, capsys, command):
+    (tmp_path / "w.json").write_text(json.dumps(PROMPT))
+    for server, first in {
+        "": "--server: '' is no address",
+        "host:port": "--server: 'host:port' is no address",
+        "127.0.0.1:9": "No ComfyUI answers at http://127.0.0.1:9: ",
+    }.items():
+        options = dev.parse([command, str(tmp_path / "w.json"), "--server", server])
+        assert getattr(commands, command)(tmp_path, options) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 2 and lines[0].startswith(f"dev.py {command}: {first}") and lines[1]
 
 
 def test_speech_is_cut_and_repeated_to_the_asked_length(tmp_path):
@@ -309,6 +327,17 @@ def test_runs_are_listed_shown_and_removed_only_with_yes(tmp_path, capsys, monke
     assert runs_command("remove", "talk", "--yes", output=tmp_path) == 0
     assert not run.exists() and "Removed talk-0123456789abcdef" in capsys.readouterr().out
     assert runs_command("list", output=tmp_path / "absent") == 1
+
+
+def test_runs_of_the_pinned_comfyui_are_in_the_base_folder_also_through_a_link(tmp_path, capsys, monkeypatch):
+    """As dev.py hands the ComfyUI on: by its true path."""
+    (tmp_path / "true").mkdir()
+    (tmp_path / "ComfyUI").symlink_to(tmp_path / "true", target_is_directory=True)
+    monkeypatch.setattr(commands, "PINNED_HOST", tmp_path / "ComfyUI")
+    monkeypatch.setattr(commands, "BASE", tmp_path / "base")
+    for comfyui in (tmp_path / "ComfyUI", (tmp_path / "ComfyUI").resolve()):
+        assert commands.runs(comfyui, dev.parse(["runs", "list"])) == 0
+        assert f"There are no runs in {tmp_path / 'base' / 'output'}" in capsys.readouterr().out
 
 
 def test_runs_of_an_existing_comfyui_are_in_its_output_folder(tmp_path, capsys):

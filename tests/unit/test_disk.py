@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from infinitetalk.cache_curve import Curve, write_curve
 from infinitetalk.disk import check_writable, discard, explained, publish
 from infinitetalk.errors import InputError
 
@@ -39,6 +43,18 @@ def test_other_errors_stay_what_they_are(tmp_path, error):
     with pytest.raises(type(error)) as caught, explained(tmp_path / "v.mp4"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such rights")
+def test_a_published_file_has_the_rights_of_other_new_files(tmp_path):
+    """Whatever made it: safetensors and mkstemp make files that only their owner may read."""
+    (tmp_path / "usual").touch()
+    save_file({"a": torch.zeros(3)}, tmp_path / "a.part")
+    write_curve(tmp_path / "curve", Curve("m", (1.0, 0.0), {"cond": (1.0,)}))
+    publish(tmp_path / "a.part", tmp_path / "a")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {
+        stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+    }
 
 
 def test_publish_replaces_and_discard_forgives(tmp_path):

@@ -159,16 +159,40 @@ def test_no_network_is_one_clear_error(place, hub):
     place.refused("HF_ENDPOINT: 'mirror' is no address", environment={"HF_ENDPOINT": "mirror"})
 
 
+@pytest.mark.parametrize(("answer", "reason"), [("loop", "redirects"), ("garbage", "SSH-2.0")])
+def test_an_answer_that_is_no_hub_s_is_not_called_no_network(place, hub, answer, reason):
+    hub.answer = answer
+    place.refused(f"{hub.url} answers, but not as a hub does (", reason, "Set HF_ENDPOINT to a hub's address")
+
+
+def test_an_empty_address_of_a_hub_is_none(place, hub):
+    proxy = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), hub.url)  # so that the true hub is not asked
+    place.refused("https://huggingface.co", environment={"HF_ENDPOINT": "", **proxy})
+    assert {(request.method, request.path) for request in hub.requests} == {("CONNECT", "huggingface.co:443")}
+
+
+def test_a_cut_download_that_left_nothing_says_so_and_leaves_nothing(place, hub):
+    """Fewer bytes than huggingface_hub hands on at once."""
+    hub.stingy[SMALL] = 100
+    code, _, error = place.run("get", "vae.safetensors")
+    assert code == 1 and len(error.strip().splitlines()[-2:]) == 2
+    assert "vae.safetensors: nothing has arrived" in error and "kept" not in error
+    assert "Error while downloading" not in error and place.content() == {}
+
+
 def test_a_hub_that_goes_away_leaves_the_part(place, hub):
     process, part = place.start_and_stall()
     hub.__exit__()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in error
-    assert f"of {len(FILES[LARGE]):,} bytes arrived" in error and "what has arrived is kept" in error, error
-    assert part.stat().st_size > 0
+    on_disk = part.stat().st_size
+    assert on_disk > 0 and "Error while downloading" not in error
+    assert f"{on_disk:,} of {len(FILES[LARGE]):,} bytes are on the disk" in error and "goes on from there" in error
 
 
-@pytest.mark.parametrize(("told", "text"), [(4000, "sent more than the 4,000 bytes"), (6000, "5,000 of 6,000 bytes")])
+@pytest.mark.parametrize(
+    ("told", "text"), [(4000, "sent more than the 4,000 bytes"), (6000, "5,000 of 6,000 bytes are")]
+)
 def test_more_or_fewer_bytes_than_were_told_are_no_file(place, hub, told, text):
     hub.told[SMALL] = told
     code, _, error = place.run("get", "vae.safetensors")
@@ -196,6 +220,20 @@ def test_a_disk_that_fills_leaves_the_part(place, hub):
     code, _, error = place.run("get")
     assert code == 0 and place.content() == WHOLE, error
     assert hub.fetched(LARGE)[-1] == f"bytes={12 * BLOCK}-"
+
+
+def test_what_lies_in_the_way_is_refused_before_the_first_byte_and_stays(place, hub):
+    place.path(SMALL).mkdir(parents=True)
+    code, _, error = place.run("get")
+    assert code == 1 and f"{place.path(SMALL)}: is a folder, " in error and "Move it away" in error
+    place.path(SMALL).rmdir()
+    place.path(SMALL).parent.rmdir()
+    place.path(SMALL).parent.write_text("my own")
+    code, _, error = place.run("get")
+    text = f"{place.path(SMALL)}: {place.path(SMALL).parent} is a file, "
+    assert code == 1 and text in error and "Move it away" in error
+    assert [path.name for path in place.models.iterdir()] == ["vae"]
+    assert hub.requests == [] and place.content() == {"vae": b"my own"}
 
 
 def test_another_file_of_the_name_stays_untouched(place, hub):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,31 @@ def test_a_file_without_any_checksum_is_not_called_whole(place):
     assert code == 1 and lines[-1] == "1 of 2 files are whole, 1 unknown"
     assert lines[1].startswith("unknown   vae/vae.safetensors  there is no checksum to compare it with")
     assert "cannot be reached" in lines[1]
+
+
+def test_what_lies_in_the_way_of_a_file_is_named(place):
+    place.path(LARGE).unlink()
+    place.path(LARGE).mkdir()
+    place.path(SMALL).unlink()
+    place.path(SMALL).parent.rmdir()
+    place.path(SMALL).parent.write_text("my own")
+    code, lines = verified(place)
+    assert code == 1 and lines[-1] == "0 of 2 files are whole, 2 damaged"
+    assert "is a folder, where a file" in lines[0] and f"{place.path(SMALL).parent} is a file, where a" in lines[1]
+
+
+def test_list_and_verify_need_no_package(place):
+    """-S: a Python without what is installed for it."""
+    place.hub.__exit__()
+    plain = {"program": ("-S", "-m", "infinitetalk_cli.models")}
+    code, lines = verified(place, **plain)
+    assert code == 1 and lines[0].startswith("ok ") and lines[1].startswith("unknown ")
+    assert "this package is not there" in lines[1]
+    command = [sys.executable, "-S", "-m", "infinitetalk_cli.models", "list"]
+    done = subprocess.run(command, cwd=dev.ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "8gb-quality" in done.stdout, done.stderr
+    code, _, error = place.run("get", **plain)
+    assert code == 1 and len(error.splitlines()) == 2 and "Run this with the Python of ComfyUI" in error
 
 
 # ---------------------------------------------------------------- tables
@@ -139,14 +166,14 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
 
 
 def test_unknown_profiles_name_the_known_ones(capsys):
-    assert models.main(["list", "--profile", "6gb"]) == 1
+    assert models.main(["list", "6gb"]) == 1
     assert "'6gb' is neither a profile nor a file" in (error := capsys.readouterr().err) and "8gb-quality" in error
 
 
 def test_list_names_profiles_and_files(capsys):
     assert models.main(["list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(load_table().profiles)
-    assert models.main(["list", "--profile", "8gb-quality"]) == 0
+    assert models.main(["list", "8gb-quality"]) == 0
     out = capsys.readouterr().out
     for file in load_table().chosen(["8gb-quality"]):
         assert f"{file.place}\n" in out and file.url in out
@@ -165,8 +192,14 @@ def test_the_models_folder_is_that_of_the_comfyui_that_is_named(tmp_path, capsys
     assert models.models_folder(plain, tmp_path / "base" / "models").is_dir()
     with pytest.raises(InputError, match="--to: no models folder is given"):
         models.models_folder(plain, None)
-    assert models.main(["get", "8gb-quality", "--to", str(tmp_path / "absent")]) == 1
-    assert f"--to: there is no folder {tmp_path / 'absent'}" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for given, what in {
+        str(tmp_path / "absent"): f"there is no folder '{tmp_path / 'absent'}'",
+        str(tmp_path / "file"): f"{tmp_path / 'file'} is a file",
+        "": "there is no folder ''",
+    }.items():
+        assert models.main(["get", "8gb-quality", "--to", given]) == 1
+        assert capsys.readouterr().err.startswith(f"models: --to: {what}.\nGive ")
 
 
 def test_dev_hands_on_what_models_is_given():
