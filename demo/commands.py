@@ -124,7 +124,7 @@ def check(comfyui: Path, options: Namespace) -> int:
         print(f"dev.py check: {error}", file=sys.stderr)
         return 1
     print(text)
-    return int("Problem: " in text)
+    return int(any(line.startswith("Problem: ") for line in text.splitlines()))
 
 
 def runs(comfyui: Path, options: Namespace) -> int:

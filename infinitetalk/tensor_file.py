@@ -20,12 +20,14 @@ from .safetensors_header import Header, NotSafetensors
 from .safetensors_header import read_header as safetensors_header
 
 
-def read_header(path: str | Path, label: str) -> Header:
+def read_header(path: str | Path, label: str, parts: bool = True) -> Header:
     """Of one file, or of all parts of a model when `path` is one of them; label: the input, for errors.
+
+    parts: False reads `path` alone.
 
     Raises InputError for a file that is absent, cut off or something else, and for missing parts.
     """
-    headers = [_read_one(Path(part), label) for part in model_parts(path, label)]
+    headers = [_read_one(Path(part), label) for part in (model_parts(path, label) if parts else [path])]
     whole = headers[0]
     for header in headers[1:]:
         whole.shapes.update(header.shapes)

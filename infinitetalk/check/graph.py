@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -43,18 +44,18 @@ class Graph:
             value = type(default)(value)
         except (TypeError, ValueError, OverflowError):
             return UNKNOWN
-        return UNKNOWN if value != value else value  # NaN
+        return value if not isinstance(value, float) or math.isfinite(value) else UNKNOWN
 
     def links(self, node: str) -> dict[str, str]:
         """Input -> id of the node that is linked to it."""
         found = {name: self.link(node, name) for name in self._inputs(node)}
         return {name: source for name, source in found.items() if source is not None}
 
-    def upstream(self, node: str, *names: str, through: Callable[[str], bool] | None = None) -> list[str]:
+    def upstream(self, node: str, *names: str, through: Callable[[str, str], bool] | None = None) -> list[str]:
         """The nodes that come in at these inputs, and all that they are made of, each once, the nearest first.
 
-        What makes pictures, sound or words on the way does not belong to it. through: whether what is behind a node
-        of a class belongs to it; None: behind every one.
+        What makes pictures, sound or words on the way does not belong to it. through: whether what is behind a node's
+        input does; None: always.
         """
         found: dict[str, None] = {}
         waiting = [source for name in names if (source := self.link(node, name)) is not None]
@@ -62,10 +63,22 @@ class Graph:
             source = waiting.pop(0)
             if source not in found:
                 found[source] = None
-                if through is not None and not through(self.kind(source)):
-                    continue
-                waiting += [link for name, link in self.links(source).items() if not _MADE.search(name)]
+                links = self.links(source).items()
+                waiting += [
+                    link
+                    for name, link in links
+                    if not _MADE.search(name) and (through is None or through(source, name))
+                ]
         return list(found)
+
+    def needed(self, *nodes: str) -> set[str]:
+        """The nodes and everything that they are made of, pictures, sound and words too."""
+        found, waiting = set(), list(nodes)
+        while waiting:
+            if (node := waiting.pop()) not in found:
+                found.add(node)
+                waiting += self.links(node).values()
+        return found
 
     def along(self, node: str, name: str) -> Iterator[str]:
         """The node linked to an input, then the one linked to that one's input of the same name, and so on."""
@@ -76,8 +89,9 @@ class Graph:
 
     def titled(self, node: str) -> str:
         """How a message names a node: its title or class, and its id."""
-        title = (self.nodes[node].get("_meta") or {}).get("title") or self.kind(node)
-        return f"{title} (node {node})"
+        meta = self.nodes[node].get("_meta")
+        title = meta.get("title") if isinstance(meta, Mapping) else None
+        return f"{title or self.kind(node)} (node {node})"
 
     def _inputs(self, node: str) -> Mapping[str, Any]:
         return self.nodes[node].get("inputs") or {}

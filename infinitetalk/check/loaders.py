@@ -5,12 +5,12 @@ The loaders are ComfyUI's own, ours, and those of the GGUF pack; what other node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..model.keys import known_to_comfyui
-from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED, identify
+from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED, Kind, identify
 from ..model.layouts import FROM_SOCKET, INSIDE, read_inside
 from ..model.quantised import comfyui_reads, has_marks
 from ..model.trained_for import BY_NAME, TRAINED_FOR
@@ -49,11 +49,14 @@ COMES_IN = {  # a sampler's input -> what is looked for behind it; a scheduler's
 }
 # Nodes that hand on what they take, or a patched copy of it: what is behind others may be left unused or changed.
 HAND_ON = {
-    *LOADERS, "ModelSamplingSD3", "TorchCompileModel", "EasyCache", "LazyCache", "CLIPTextEncode", "CLIPVisionEncode",
-    "ConditioningZeroOut", "ConditioningCombine", "ConditioningConcat", "ConditioningAverage",
+    *LOADERS, "ModelSamplingSD3", "ModelSamplingAuraFlow", "TorchCompileModel", "EasyCache", "LazyCache", "CFGZeroStar",
+    "RescaleCFG", "SkipLayerGuidanceDiT", "CLIPTextEncode", "CLIPVisionEncode", "ConditioningZeroOut",
+    "ConditioningCombine", "ConditioningConcat", "ConditioningAverage",
 }  # fmt: skip
+UNUSED = ("negative", "table", "redo")  # inputs whose nodes may be asked for nothing
 OURS = ("InfiniteTalk", "UnetLoaderGGUF", "CLIPLoaderGGUF")  # begins a loader that is not ComfyUI's own
 
+WAN_14B = 5120, 40  # width and blocks that ComfyUI's patch loader makes room for
 NO_FILE = "("  # begins a choice that is no file
 ATTACH = ("InfiniteTalkLoadModel", "InfiniteTalkApplyAdapter")  # nothing else attaches an adapter as we read it
 
@@ -77,28 +80,51 @@ Open = Callable[[str, str, str], Opened]  # role, name, label -> the file; raise
 def read_weights(graph: Graph, sampler: str, open_weight: Open, report: Report) -> Weights:
     """The files of all loaders before a sampler; finds those that are absent or cannot be read, and tells the rest."""
     found: dict[tuple[str, str], Weight] = {}
-    for entry, roles in COMES_IN.items():
-        known = graph.upstream(sampler, entry, through=_hands_on)
-        for node in graph.upstream(sampler, entry):
-            heard = report.unless(node not in known)
-            for widget, role in LOADERS.get(graph.kind(node), {}).items():
-                name = graph.value(node, widget)
-                if role in roles and _is_file(graph, node, role, name) and (role, name) not in found:
-                    weight = _read(graph, node, widget, role, open_weight, heard)
-                    if weight is not None:
-                        found[role, name] = replace(weight, doubtful=node not in known)
-            if TEXT in roles and graph.kind(node) in ("CLIPLoader", "CLIPLoaderGGUF"):
-                _check_type(graph, node, heard)
+    for node, roles, doubtful in _before(graph, sampler):
+        heard = report.unless(doubtful)
+        for widget, role in LOADERS.get(graph.kind(node), {}).items():
+            name = graph.value(node, widget)
+            if role in roles and _is_file(graph, node, role, name) and (role, name) not in found:
+                weight = _read(graph, node, widget, role, open_weight, heard)
+                if weight is not None:
+                    found[role, name] = replace(weight, doubtful=doubtful)
+        if TEXT in roles and graph.kind(node) in ("CLIPLoader", "CLIPLoaderGGUF"):
+            _check_type(graph, node, heard)
     weights = Weights(list(found.values()))
-    for node in graph.upstream(sampler, "model", through=_hands_on):
+    nodes = graph.upstream(sampler, "model", through=lambda node, name: _used(graph, node, name))
+    for node in nodes:
         _check_choice(graph, node, weights, report)
-    nodes = graph.upstream(sampler, "model")
     if weights.of(MODEL) and not any(graph.kind(node) in ATTACH for node in nodes):
         report.unless(not all(map(_hands_on, map(graph.kind, nodes)))).problem(
             f"{graph.titled(sampler)}, model: no InfiniteTalk adapter is attached to it.",
             "Put Apply InfiniteTalk Adapter between the model's loader and the sampler.",
         )
     return weights
+
+
+def _before(graph: Graph, sampler: str) -> Iterator[tuple[str, tuple[str, ...], bool]]:
+    """(node, roles that are looked for in it, whether it may be left unused): those that are sure to be used first."""
+
+    def used(node: str, name: str) -> bool:
+        return _used(graph, node, name)
+
+    def surely(node: str, name: str) -> bool:
+        return _hands_on(graph.kind(node)) and used(node, name)
+
+    for doubtful in (False, True):
+        for entry, roles in COMES_IN.items():
+            known = () if entry in UNUSED else graph.upstream(sampler, entry, through=surely)
+            every = graph.upstream(sampler, entry, through=used) if doubtful else known
+            yield from ((node, roles, doubtful) for node in every if not doubtful or node not in known)
+
+
+def _used(graph: Graph, node: str, name: str) -> bool:
+    """Whether a node of ours looks at an input, where another one can take its place."""
+    if name == "clip_vision":
+        return graph.link(node, "clip_vision_output") is None
+    if name == "model_patch" and graph.kind(node) == "InfiniteTalkApplyAdapter":
+        return graph.value(node, "adapter", "") == FROM_SOCKET
+    return True
 
 
 def _hands_on(kind: str) -> bool:
@@ -123,24 +149,26 @@ def _read(graph: Graph, node: str, widget: str, role: str, open_weight: Open, re
     trained_for = told if told in TRAINED_FOR else BY_NAME
     report.tell("Files", f"{role.replace('_', ' ')}: {name}: {kind}, {size_text(opened.bytes)}")
     if kind.role == role and not graph.kind(node).startswith(OURS):
-        _check_reader(opened, role, label, report)
+        _check_reader(opened, kind, label, report)
     return Weight(role, name, label, opened.bytes, kind, opened.shapes, trained_for=trained_for)
 
 
-def _check_reader(opened: Opened, role: str, label: str, report: Report) -> None:
+def _check_reader(opened: Opened, kind: Kind, label: str, report: Report) -> None:
     """Find files that are right, and that ComfyUI's own loader misreads or does not read."""
-    ours = {MODEL: "Load InfiniteTalk Model", ADAPTER: "Apply InfiniteTalk Adapter"}.get(role)
+    ours = {MODEL: "Load InfiniteTalk Model", ADAPTER: "Apply InfiniteTalk Adapter"}.get(kind.role)
     wrong = None
     if opened.part:
         wrong = "this loader reads one of the model's several files and not the others"
-    elif role == MODEL and not comfyui_reads(opened.shapes, opened.dtypes, opened.metadata):
+    elif kind.role == MODEL and not comfyui_reads(opened.shapes, opened.dtypes, opened.metadata):
         wrong = "this loader takes these 8-bit weights for plain numbers, without their scales"
-    elif role == MODEL and not all(map(known_to_comfyui, opened.shapes)):
+    elif kind.role == MODEL and not all(map(known_to_comfyui, opened.shapes)):
         wrong = "this loader does not know the names of its tensors"
-    elif role == ADAPTER and has_marks(opened.shapes):
+    elif kind.role == ADAPTER and has_marks(opened.shapes):
         wrong = "this loader does not read 8-bit weights"
+    elif kind.role == ADAPTER and (kind.width, kind.layers) != WAN_14B:
+        wrong = f"this loader reads adapters of width {WAN_14B[0]} and {WAN_14B[1]} blocks alone"
     if wrong:
-        remedy = f"Choose the file in {ours}." if ours else WANTED[role]
+        remedy = f"Choose the file in {ours}." if ours else WANTED[kind.role]
         report.problem(f"{label}: {opened.path.name}: {wrong}.", remedy)
 
 
@@ -148,7 +176,7 @@ def _check_choice(graph: Graph, node: str, weights: Weights, report: Report) -> 
     """Find a choice in place of an adapter's file behind which there is none."""
     choice, models = graph.value(node, "adapter", ""), weights.of(MODEL)
     if graph.kind(node) == "InfiniteTalkLoadModel" and choice == INSIDE and len(models) == 1:
-        report.attempt(read_inside, models[0].shapes, models[0].name)
+        report.at(graph.titled(node)).attempt(read_inside, models[0].shapes, models[0].name)
     if graph.kind(node) == "InfiniteTalkApplyAdapter" and choice == FROM_SOCKET:
         if graph.link(node, "model_patch") is None:
             report.problem(

@@ -57,7 +57,7 @@ def hear(graph: Graph, features: str | None, locate: Locate, report: Report) -> 
     if recording.seconds < MIN_SECONDS:
         # Headers of packed sound are some hundredths of a second off.
         report.unless(recording.seconds > MIN_SECONDS / 2).problem(
-            f"{label}: {name} lasts {recording.seconds:.3f} s.", f"Give at least {MIN_SECONDS:g} s of speech."
+            f"{label}: {name} lasts {recording.seconds:.4g} s.", f"Give at least {MIN_SECONDS:g} s of speech."
         )
         return Heard()
     report.tell("Speech", f"{name}: {recording.seconds:.2f} s, {recording.rate} Hz")
@@ -85,7 +85,7 @@ def conversation(
         known &= start is not UNKNOWN and (features is None or heard is not None)
         lengths.append(0 if heard is None else round(heard * SAMPLE_RATE))
         begins_at = None if start in (UNKNOWN, BY_ORDER) else start
-        report.attempt(lambda when=begins_at: Speaker(start=when))
+        report.at(graph.titled(person)).attempt(lambda when=begins_at: Speaker(start=when))
         starts.append(None if begins_at is None else max(0, round(begins_at * SAMPLE_RATE)))
     if not any(graph.link(person, "features") for person in people):
         report.problem(
@@ -96,7 +96,7 @@ def conversation(
     order = graph.value(node, "order", "para")
     if not known or order is UNKNOWN:
         return None, len(people) + (len(people) == 1 and bound)
-    first = report.attempt(begins, lengths, order, starts) or []
+    first = report.at(graph.titled(node)).attempt(begins, lengths, order, starts) or []
     total = max((begin + length for begin, length in zip(first, lengths, strict=False) if length), default=0)
     return (feature_frames(total) if total else None), len(people) + (len(people) == 1 and bound)
 
@@ -107,7 +107,7 @@ def _regions(graph: Graph, people: list[str], report: Report, canvas: Canvas | N
     drawn = perhaps = 0  # given by a mask or a detector, which is seen when it runs; by a text that may be empty
     for person in people:
         text, linked = graph.value(person, "box", ""), [name for name in ("mask", "boxes") if graph.link(person, name)]
-        box = None if text is UNKNOWN else report.attempt(parse_box, text)
+        box = None if text is UNKNOWN else report.at(graph.titled(person)).attempt(parse_box, text)
         ways = [*linked, *(["box"] if box else [])]
         if len(ways) > 1:
             report.problem(

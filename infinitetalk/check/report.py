@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
@@ -52,16 +52,21 @@ class Report:
             return None
 
     def add(self, other: Report, before: str = "") -> None:
-        """Another report's lines and findings; before: put before its titles and findings."""
+        """Another report's lines and findings; before: put before titles, and before findings that do not begin so."""
         for title, lines in other.sections.items():
             for line in lines:
                 self.tell(f"{before}{title}", line)
+        heard = self.at(before.removesuffix(": "))
         for finding in other.findings:
-            self._find(replace(finding, what=f"{before}{finding.what}"))
+            (heard.problem if finding.level == PROBLEM else heard.warn)(finding.what, finding.remedy)
 
     def unless(self, doubtful: bool) -> Report:
         """Itself, or one into the same findings that warns where this one would find a problem."""
-        return _Doubtful(self.sections, self.findings) if doubtful else self
+        return _View(self.sections, self.findings, self, doubtful=True) if doubtful else self
+
+    def at(self, title: str) -> Report:
+        """One into the same findings that puts a title before those that do not begin with it; itself for no title."""
+        return _View(self.sections, self.findings, self, title=title) if title else self
 
     @property
     def problems(self) -> list[Finding]:
@@ -88,9 +93,22 @@ class Report:
             self.findings.append(finding)
 
 
-class _Doubtful(Report):
+@dataclass
+class _View(Report):
+    """Tells another report what it finds, in other words. `of` is that report; the lists are its own."""
+
+    of: Report | None = None
+    doubtful: bool = False
+    title: str = ""
+
     def problem(self, what: str, remedy: str) -> None:
-        self.warn(what, remedy)
+        (self.of.warn if self.doubtful else self.of.problem)(self._titled(what), remedy)
+
+    def warn(self, what: str, remedy: str) -> None:
+        self.of.warn(self._titled(what), remedy)
+
+    def _titled(self, what: str) -> str:
+        return what if not self.title or what.startswith(self.title) else f"{self.title}: {what}"
 
 
 def _count(number: int, word: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..buckets import MIN_SIDE, pick_bucket
+from ..buckets import MAX_SIDE, MIN_SIDE, pick_bucket
 from ..config import FPS, check_size
 from ..panzoom import output_size
 from ..regions import Canvas
@@ -83,7 +83,7 @@ def _reference(graph: Graph, node: str | None, locate: Locate, report: Report) -
     size, width, height = (graph.value(node, *entry) for entry in (("size", "480p"), ("width", 0), ("height", 0)))
     video = None
     if size == "custom" and isinstance(width, int) and isinstance(height, int):
-        fine = report.attempt(lambda: (check_size(width, height), True))
+        fine = report.at(graph.titled(node)).attempt(lambda: (check_size(width, height), True))
         video = (height, width) if fine else None
     elif size in ("480p", "720p") and source:
         video = report.attempt(pick_bucket, *source, size.removesuffix("p"))
@@ -133,5 +133,10 @@ def _told(found: Picture | Film, name: str, label: str, report: Report) -> tuple
         report.problem(
             f"{label}: {found.width}x{found.height} pixels is too small.",
             f"Use a picture of at least {MIN_SIDE}x{MIN_SIDE} pixels.",
+        )
+    if max(found.height, found.width) > MAX_SIDE:
+        report.problem(
+            f"{label}: {found.width}x{found.height} pixels is too large.",
+            f"Scale it down to at most {MAX_SIDE} pixels a side; the video has no more than 2048.",
         )
     return found.height, found.width

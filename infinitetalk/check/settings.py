@@ -22,7 +22,8 @@ SAMPLERS = ("InfiniteTalkSampler", "InfiniteTalkWindow")
 class Sampling:
     """window: its lengths; steps: that are run in a window; guidance: its scales; preset: the one that gives them;
     mode: as the sampler's; begun: the speech goes on after a video; cut: the source's scenes are known when it runs;
-    fit: the window is shortened where the card needs it; strength: of starting from a source video's pictures.
+    fit: the window is shortened where the card needs it; strength: of starting from a source video's pictures;
+    alone: a single window for other samplers, of which nothing is kept on disk.
     """
 
     window: WindowConfig | None
@@ -34,6 +35,7 @@ class Sampling:
     cut: bool = False
     fit: bool = False
     strength: float | None = 1.0
+    alone: bool = False
 
     @property
     def calls(self) -> int | None:
@@ -54,11 +56,12 @@ def read_sampling(graph: Graph, sampler: str, report: Report) -> Sampling:
     if steps is not None and strength is not None:
         steps = max(1, round(steps * strength))
     guidance = _guidance(graph, graph.link(sampler, "guidance"), preset, report)
-    mode = _widget(graph, sampler, "mode", "streaming") or "streaming"
+    alone = graph.kind(sampler) == "InfiniteTalkWindow"
+    mode = "clip" if alone else _widget(graph, sampler, "mode", "streaming") or "streaming"
     begun, cut = (graph.link(sampler, name) is not None for name in ("start", "scenes"))
     memory = graph.link(sampler, "memory")
     fit = graph.kind(memory) == "InfiniteTalkMemory" and graph.value(memory, "choice", FIT) == FIT
-    return Sampling(window, steps, guidance, preset, mode, begun, cut, fit, strength)
+    return Sampling(window, steps, guidance, preset, mode, begun, cut, fit, strength, alone)
 
 
 def _widget(graph: Graph, node: str, name: str, default: Any) -> Any:

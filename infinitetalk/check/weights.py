@@ -64,10 +64,12 @@ class Weights:
     def fit(self, report: Report) -> None:
         """Find files that are no such thing, and those that do not fit together."""
         bases = [
-            report.unless(weight.doubtful).attempt(read_base, weight.shapes, weight.label) for weight in self.of(MODEL)
+            # ComfyUI may know a layout that is not known here.
+            report.unless(weight.doubtful or not weight.kind.known).attempt(read_base, weight.shapes, weight.label)
+            for weight in self.of(MODEL)
         ]
         self.base = bases[0] if len(bases) == 1 else None  # of several, such as merged ones, nobody can tell
-        for weight in self.of(ADAPTER):
+        for weight in self.of(ADAPTER)[:1]:  # the nearest: applied again, an adapter replaces the one before
             heard = report.unless(weight.doubtful)
             self.adapter = heard.attempt(read_adapter, weight.shapes, weight.label)
             if self.adapter and self.base:
@@ -78,7 +80,8 @@ class Weights:
         for weight in self.files:
             if weight.role not in (MODEL, ADAPTER) and weight.kind.role != weight.role:
                 # What is not known may be a file that the host reads all the same: no reason to stop a run.
-                report.unless(weight.doubtful or not weight.kind.known).problem(
+                # Of a LoRA ComfyUI leaves out what does not fit.
+                report.unless(weight.doubtful or not weight.kind.known or weight.role == LORA).problem(
                     f"{weight.label}: this file is {weight.kind.name}.", WANTED[weight.role]
                 )
             elif weight.role == SPEECH:
@@ -91,7 +94,7 @@ class Weights:
 
         Their tensors do not tell.
         """
-        for weight in self.of(ADAPTER):
+        for weight in self.of(ADAPTER)[:1]:
             note = note_of(weight.name, weight.trained_for)
             if note.twin:
                 report.warn(

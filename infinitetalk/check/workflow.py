@@ -114,24 +114,11 @@ def _tell_plan(sampling: Sampling, scene: Scene, report: Report) -> tuple[Planne
 def _tell_cost(  # noqa: PLR0913  # what a cost is made of
     sampling: Sampling, scene: Scene, windows: Sequence[Planned], weights: Weights, machine: Machine, report: Report
 ) -> None:
-    """Disk, RAM, GPU memory and time of all windows.
-
-    Too small a disk is a warning: what is there of the run already is not known here, and counted as if nothing were.
-    The run itself, which knows it, refuses a disk that lacks room for the rest before it samples.
-    """
+    """Disk, RAM, GPU memory and time of all windows."""
     height, width = scene.size
     window = Window(sampling.window.frames, height, width, sampling.calls or 0, sampling.window.motion)
-    frames, cells = video_frames(windows), (height // VAE_SPACE) * (width // VAE_SPACE)
-    heard = scene.frames * (scene.voices or 1) * (weights.adapter.features if weights.adapter else 0)
-    handed = (len(windows) - 1) * latent_frames(window.motion) * cells
-    disk = run_bytes(width, height, frames, frames, handed, heard)
-    report.tell("Cost", f"disk: about {size_text(disk)} of {size_text(machine.disk_free)} free")
-    if disk > machine.disk_free:
-        report.warn(
-            f"disk: the run may need {size_text(disk)}, {size_text(machine.disk_free)} are free.",
-            "Free some space, or start ComfyUI with --output-directory on another disk. A run that goes on needs room "
-            "for what is not there yet.",
-        )
+    if not sampling.alone:
+        _tell_disk(scene, window, windows, weights, machine, report)
     _tell_ram(weights, machine, report)
     model = weights.model()
     if model is None:
@@ -142,6 +129,27 @@ def _tell_cost(  # noqa: PLR0913  # what a cost is made of
     if seconds is not None:
         whole = _time(len(windows) * seconds)
         report.tell("Cost", f"time: about {_time(seconds)} a window, {whole} in all on {machine.name}, after loading")
+
+
+def _tell_disk(  # noqa: PLR0913  # what lies on it
+    scene: Scene, window: Window, windows: Sequence[Planned], weights: Weights, machine: Machine, report: Report
+) -> None:
+    """Too small a disk is a warning: what is there of the run already is not known here and counted as if nothing were.
+
+    The run itself, which knows it, refuses a disk that lacks room for the rest before it samples.
+    """
+    frames = video_frames(windows)
+    cells = (window.height // VAE_SPACE) * (window.width // VAE_SPACE)
+    heard = scene.frames * (scene.voices or 1) * (weights.adapter.features if weights.adapter else 0)
+    handed = (len(windows) - 1) * latent_frames(window.motion) * cells
+    disk = run_bytes(window.width, window.height, frames, frames, handed, heard)
+    report.tell("Cost", f"disk: about {size_text(disk)} of {size_text(machine.disk_free)} free")
+    if disk > machine.disk_free:
+        report.warn(
+            f"disk: the run may need {size_text(disk)}, {size_text(machine.disk_free)} are free.",
+            "Free some space, or start ComfyUI with --output-directory on another disk. A run that goes on needs room "
+            "for what is not there yet.",
+        )
 
 
 def _tell_ram(weights: Weights, machine: Machine, report: Report) -> None:

@@ -39,17 +39,34 @@ _UNREADABLE = (
 def open_weight(role: str, name: str, label: str) -> Opened:
     """The file behind a loader's widget. Raises InputError for one that is absent or cannot be read."""
     if role == "audio_encoder":
-        path = weights_file(Path(find_encoder(name)))
+        path = _encoder(name, label)
     else:
         known = tuple(folder for folder in FOLDERS[role] if folder in folder_paths.folder_names_and_paths)
         path = Path(find_file(name, known, label))
     if path.suffix.lower() in folder_paths.supported_pt_extensions - MAPPED:
         return Opened(path, path.stat().st_size, _pickled_shapes(path, label), {})
-    header = read_header(path, label)
+    parts = role in ("model", "adapter")  # what has its parts read, if by our own loaders alone
+    header = read_header(path, label, parts)
     if role == "adapter" and is_gguf(path):
         gguf_package(label)  # other GGUF files are loaded by a pack of its own
-    size, part = model_bytes(path, label), len(model_parts(path, label)) > 1
+    files = model_parts(path, label) if parts else _siblings(path, role)
+    size, part = (model_bytes(path, label) if parts else path.stat().st_size), len(files) > 1
     return Opened(path, size, header.shapes, header.dtypes, header.metadata, part)
+
+
+def _encoder(name: str, label: str) -> Path:
+    try:
+        return weights_file(Path(find_encoder(name)))
+    except InputError as error:
+        raise InputError(f"{label}: {error.problem.removeprefix('audio_encoder: ')}", error.remedy) from error
+
+
+def _siblings(path: Path, role: str) -> list[str]:
+    """The files of a model that a loader reads one of; LoRAs are numbered for other reasons."""
+    try:
+        return [] if role == "lora" else model_parts(path, role)
+    except InputError:  # the others are not there: it is no part
+        return []
 
 
 def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:
@@ -65,6 +82,8 @@ def _pickled_shapes(path: Path, label: str) -> dict[str, tuple[int, ...]]:
         tensors = within if isinstance(within, dict) else tensors  # as the host unwraps checkpoints
     except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch then talks of its own settings
+            reason = "it is no PyTorch file, or holds more than weights"
         raise InputError(
             f"{label}: {path.name} cannot be read as model weights ({reason[:160]}).",
             "Choose a .safetensors file, or fetch it again.",

@@ -13,6 +13,8 @@ import execution
 
 from ..check.graph import Graph
 from ..check.report import Report
+from ..check.settings import SAMPLERS
+from .preflight import unhurt
 
 LONGEST = 160  # characters of what ComfyUI says: it lists every file of a folder
 REMEDIES = {
@@ -28,26 +30,34 @@ REMEDIES = {
 
 
 async def tell_refusals(graph: Graph, report: Report) -> None:
-    """Add a problem for each thing that ComfyUI refuses, unless the check has found it already."""
-    prompt = copy.deepcopy(dict(graph.nodes))  # the host writes converted values into it
-    _, whole, _, of_nodes = await execution.validate_prompt("check", prompt, None)
-    if whole is not None and not of_nodes:
-        report.problem(f"workflow: {_short(whole['message'])}", "Export it again with Workflow > Export (API).")
-    for node, found in of_nodes.items():
-        for error in found["errors"]:
-            _tell(graph.titled(node), error, report)
+    """Add a problem for each thing that ComfyUI refuses, unless the check has found it already.
+
+    Of nodes that no sampler needs a warning: ComfyUI leaves their outputs out and goes on.
+    """
+    with unhurt(report, "workflow"):
+        prompt = {node: copy.deepcopy(graph.nodes[node]) for node in graph.nodes}  # the host converts values in it
+        _, whole, _, of_nodes = await execution.validate_prompt("check", prompt, None)
+        if whole is not None and not of_nodes:
+            report.problem(f"workflow: {_short(whole['message'])}", "Export it again with Workflow > Export (API).")
+        samplers = graph.all_of(*SAMPLERS)
+        needed = graph.needed(*samplers)
+        for node, found in of_nodes.items():
+            heard = report.at(graph.titled(node)).unless(node not in needed)
+            for error in found["errors"]:
+                _tell(graph.titled(node), error, heard, node in samplers)
 
 
-def _tell(title: str, error: Mapping[str, Any], report: Report) -> None:
-    kind, told = error["type"], f"{error['message']}: {error['details']}"
+def _tell(title: str, error: Mapping[str, Any], report: Report, sampler: bool) -> None:
     name = (error.get("extra_info") or {}).get("input_name", "")
-    label, remedy = f"{title}, {name}" if name else title, REMEDIES.get(kind, "Look at this input of the node.")
-    if kind == "custom_validation_failed":  # ours have two lines
+    label, remedy = f"{title}, {name}", REMEDIES.get(error["type"], "Look at this input of the node.")
+    said = f"{error['message']}: {error['details']}"
+    told = f"{label}: {_short(said)}"
+    if error["type"] == "custom_validation_failed":  # ours have two lines
         told, _, second = str(error["details"]).removeprefix(f"{name} - ").partition("\n")
         remedy = second or remedy
-    known = any(told.startswith(found.what) or found.what.startswith((label, f"{title}:")) for found in report.findings)
-    if not known:
-        report.problem(told if kind == "custom_validation_failed" else f"{label}: {_short(told)}", remedy)
+    marks = (label, told) if sampler else (label, told, f"{title}:")  # a sampler's title may stand before any finding
+    if not any(mark in found.what for mark in marks for found in report.findings):
+        report.problem(told, remedy)
 
 
 def _short(text: str) -> str:

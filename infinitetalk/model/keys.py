@@ -25,4 +25,5 @@ def plain_key(key: str) -> str:
 
 def known_to_comfyui(key: str) -> bool:
     """Whether ComfyUI finds a diffusion model's tensor under this key by itself."""
-    return (key.startswith(WITHIN) or not key.startswith((*_PREFIXES, *_WRAPPERS))) and not key.endswith(_MODULE)
+    foreign = key.startswith(("diffusion_model.", *_WRAPPERS))  # it takes away the other prefixes itself
+    return not foreign and not key.endswith(_MODULE)

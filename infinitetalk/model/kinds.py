@@ -155,6 +155,7 @@ _KNOWN: tuple[tuple[str, str, Callable[[Shapes], bool]], ...] = (
                                                           _side("visual.class_embedding", 0, 1280))),
     ("the reference's CLIP in its own layout", "", _any("visual.transformer.", "textual.transformer.")),
     ("a UMT5-XXL text encoder", TEXT, _both(_T5, _side("shared.weight", 0, 256384))),
+    ("a UMT5-XXL text encoder", TEXT, _both(_T5, _side("encoder.embed_tokens.weight", 0, 256384))),
     ("a UMT5-XXL text encoder", TEXT, _side("token_embd.weight", 0, 256384)),
     ("a text encoder of another model", "", _any("token_embd.")),
     ("a T5-XXL text encoder of another vocabulary", "", _T5),

@@ -99,15 +99,98 @@ def loaded_by_host(look, name: str) -> Report:
     return look(base=host, model=attach)
 
 
-def test_models_that_comfyuis_loader_reads_are_no_finding(look):
+@pytest.mark.parametrize("prefix", ["", "model.", "model.diffusion_model."])
+def test_models_that_comfyuis_loader_reads_are_no_finding(look, prefix):
     assert not loaded_by_host(look, "base.safetensors").findings  # fp8 scaled
+    put(look, "diffusion_models", "named.safetensors", {f"{prefix}{key}": one for key, one in wan_shapes().items()})
+    assert not loaded_by_host(look, "named.safetensors").findings
+
+
+def test_a_model_of_unknown_names_is_told_and_stops_nothing(look):
+    """ComfyUI may know them."""
+    put(look, "diffusion_models", "net.safetensors", {f"net.{key}": one for key, one in wan_shapes().items()})
+    report = loaded_by_host(look, "net.safetensors")
+    assert not report.problems and "an unknown file" in report.findings[0].what
+
+
+@pytest.mark.parametrize("shapes", [{"dwpose_embedding.0.weight": (5120, 64)}, infinitetalk_shapes()])
+def test_a_lora_loader_with_something_else_is_warned_of(look, shapes):
+    """ComfyUI leaves out what does not fit, and goes on."""
+    put(look, "loras", "style-00005-of-00010.safetensors", shapes)
+    other = ("LoraLoaderModelOnly", {"model": ["model", 0], "lora_name": "style-00005-of-00010.safetensors"})
+    report = look({"sampler": {"model": ["lora", 0]}}, lora=other)
+    assert not report.problems and "this file is" in report.findings[0].what
+
+
+def test_a_patch_that_is_not_taken_is_not_looked_at(look):
+    put(look, "model_patches", "qwen.safetensors", {"controlnet_blocks.0.y_rms.weight": (3072,)})
+    host = ("UNETLoader", {"unet_name": "base.safetensors", "weight_dtype": "default"})
+    attach = ("InfiniteTalkApplyAdapter", {"model": ["base", 0], "adapter": "adapter.safetensors",
+                                           "model_patch": ["patch", 0]})  # fmt: skip
+    assert not look(base=host, model=attach, patch=("ModelPatchLoader", {"name": "qwen.safetensors"})).findings
+
+
+def test_of_two_adapters_the_one_that_is_applied_last_counts(look):
+    put(look, "model_patches", "InfiniteTalk-Single.safetensors", infinitetalk_shapes())
+    first = {"model": {"adapter": "InfiniteTalk-Single.safetensors"}, "sampler": {"model": ["again", 0]}}
+    again = ("InfiniteTalkApplyAdapter", {"model": ["model", 0], "adapter": "adapter.safetensors"})
+    talks = {"features": ["features", 0]}
+    people = {f"person{n}": ("InfiniteTalkSpeaker", talks) for n in range(2)}
+    both = {"reference": ["reference", 0], **{f"speakers.speaker{n}": [f"person{n}", 0] for n in range(2)}}
+    first["sampler"]["features"] = ["speakers", 0]
+    report = look(first, again=again, **people, speakers=("InfiniteTalkSpeakers", both))
+    assert not report.findings, report.text()
+
+
+def test_what_is_sure_on_one_way_is_a_problem(look):
+    """A VAE through a node that is not known, and the same directly into the reference."""
+    put(look, "vae", "wan22.safetensors", WAN22_VAE)
+    through = ("SomeVaeNode", {"vae": ["vae", 0]})
+    report = look({"vae": {"vae_name": "wan22.safetensors"}, "sampler": {"vae": ["odd", 0]}}, odd=through)
+    assert "a Wan2.2 VAE" in only_problem(report)[0]
+
+
+def test_a_window_of_its_own_keeps_nothing_on_the_disk(look):
+    inputs = {key: value for key, value in NODES["sampler"][1].items() if key not in ("sampler", "sigmas")}
+    report = look(sampler=("InfiniteTalkWindow", inputs))
+    assert not report.findings and not any("disk" in line for line in report.sections["Cost"])
+    assert report.sections["Plan"][0].startswith("1 window")
+
+
+def test_one_file_that_two_samplers_take_is_told_once(look):
+    second = ("InfiniteTalkSampler", dict(NODES["sampler"][1]))
+    what, _ = only_problem(look({"vae": {"vae_name": "gone.safetensors"}}, sampler2=second))
+    assert what.startswith("VAELoader (node vae)")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"sampler": {"source_strength": float("inf")}}, {"picture": {"image": "x" * 300}}, {"picture": {"image": ""}}],
+)
+def test_odd_values_do_not_end_the_check(look, given):
+    report = look(given)
+    assert not any("could not be finished" in found.what for found in report.findings), report.text()
+
+
+def test_an_adapter_that_comfyuis_patch_loader_has_no_room_for_is_found(look):
+    narrow = [
+        {key: tuple(1536 if side == 5120 else side for side in shape) for key, shape in shapes.items()}
+        for shapes in (wan_shapes(), infinitetalk_shapes())
+    ]
+    put(look, "diffusion_models", "small.safetensors", narrow[0])
+    put(look, "model_patches", "small_adapter.safetensors", narrow[1])
+    host = ("UNETLoader", {"unet_name": "small.safetensors", "weight_dtype": "default"})
+    attach = ("InfiniteTalkApplyAdapter", {"model": ["base", 0], "adapter": "(from model_patch)",
+                                           "model_patch": ["patch", 0]})  # fmt: skip
+    report = look(base=host, model=attach, patch=("ModelPatchLoader", {"name": "small_adapter.safetensors"}))
+    assert "reads adapters of width 5120 and 40 blocks alone" in only_problem(report)[0]
 
 
 ROWS = {
     "quanto": lambda shapes: quanto(shapes),
     "LightX2V": lambda shapes: shapes | {key.removesuffix("weight") + "weight_scale": (shape[0], 1)
                                          for key, shape in shapes.items() if len(shape) == 2},
-    "Wan2GP": lambda shapes: {f"model.{key}": shape for key, shape in shapes.items()},
+    "WanVideoWrapper": lambda shapes: {f"diffusion_model.{key}": shape for key, shape in shapes.items()},
 }  # fmt: skip
 
 
@@ -186,7 +269,7 @@ def test_a_lora_of_strength_0_is_not_looked_at(look):
 
 def test_choices_without_a_file_behind_them_are_found(look):
     what, _ = only_problem(look({"model": {"adapter": "(inside the model)"}}))
-    assert what == "adapter: (inside the model) is chosen, and base.safetensors has none."
+    assert what.endswith("(node model): adapter: (inside the model) is chosen, and base.safetensors has none.")
     host = ("UNETLoader", {"unet_name": "base.safetensors", "weight_dtype": "default"})
     attach = ("InfiniteTalkApplyAdapter", {"model": ["base", 0], "adapter": "(from model_patch)"})
     assert "nothing is connected to model_patch" in only_problem(look(base=host, model=attach))[0]

@@ -67,7 +67,7 @@ def test_a_picture_and_a_speech_are_told(look):
 def test_a_size_that_is_no_multiple_of_16_is_found(look):
     """The token and latent grids then disagree: 30450 against 29925 tokens at 800x456."""
     _, report = look({"reference": {"size": "custom", "width": 800, "height": 456}})
-    assert report.problems[0].what == "height: 456 is not a multiple of 16."
+    assert report.problems[0].what == "InfiniteTalkReference (node reference): height: 456 is not a multiple of 16."
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 0.09])
