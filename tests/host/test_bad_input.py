@@ -54,7 +54,7 @@ def outputs(server) -> set[str]:
 @pytest.mark.parametrize(
     ("sound", "rate", "message"),
     [
-        (tone(0.05), 16_000, "bad.wav lasts 0.050 s"),
+        (tone(0.05), 16_000, "bad.wav lasts 0.05 s"),
         (np.stack([tone(0.5)] * 8, axis=1), 16_000, "it has 8 channels"),
         (tone(0.5, 8_000), 8_000, "its sample rate is 8000 Hz"),
         (tone(0.5, 192_000), 192_000, "its sample rate is 192000 Hz"),
