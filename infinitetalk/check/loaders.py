@@ -14,8 +14,9 @@ from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED,
 from ..model.layouts import FROM_SOCKET, INSIDE, read_inside
 from ..model.quantised import comfyui_reads, has_marks
 from ..model.trained_for import BY_NAME, TRAINED_FOR
+from ..sizes import size_text
 from .graph import UNKNOWN, Graph
-from .report import Report, size_text
+from .report import Report
 from .weights import Weight, Weights
 
 LOADERS: dict[str, dict[str, str]] = {  # class -> widget -> role

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
-from ..sizes import size_text as size_text  # for the files of this folder that write into a report
 
 PROBLEM, WARNING = "problem", "warning"
 
