@@ -57,7 +57,7 @@ HAND_ON = {
 UNUSED = ("negative", "table", "redo")  # inputs whose nodes may be asked for nothing
 OURS = ("InfiniteTalk", "UnetLoaderGGUF", "CLIPLoaderGGUF")  # begins a loader that is not ComfyUI's own
 
-WAN_14B = 5120, 40  # width and blocks that ComfyUI's patch loader makes room for
+PATCH_BLOCKS = 40  # that ComfyUI's patch loader makes room for, whatever the file has
 NO_FILE = "("  # begins a choice that is no file
 ATTACH = ("InfiniteTalkLoadModel", "InfiniteTalkApplyAdapter")  # nothing else attaches an adapter as we read it
 
@@ -166,8 +166,8 @@ def _check_reader(opened: Opened, kind: Kind, label: str, report: Report) -> Non
         wrong = "this loader does not know the names of its tensors"
     elif kind.role == ADAPTER and has_marks(opened.shapes):
         wrong = "this loader does not read 8-bit weights"
-    elif kind.role == ADAPTER and (kind.width, kind.layers) != WAN_14B:
-        wrong = f"this loader reads adapters of width {WAN_14B[0]} and {WAN_14B[1]} blocks alone"
+    elif kind.role == ADAPTER and kind.layers != PATCH_BLOCKS:
+        wrong = f"this loader reads adapters of {PATCH_BLOCKS} blocks, this one has {kind.layers}"
     if wrong:
         remedy = f"Choose the file in {ours}." if ours else WANTED[kind.role]
         report.problem(f"{label}: {opened.path.name}: {wrong}.", remedy)
