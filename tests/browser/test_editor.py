@@ -116,7 +116,7 @@ def test_a_refused_input_is_told_in_a_toast(editor, server, nodes2):
     toast = editor.page.locator(".p-toast-message-error")
     toast.wait_for()
     summary = toast.locator(".p-toast-summary").inner_text()
-    assert summary.endswith("browser_short.wav lasts 0.020 s.")
+    assert summary.endswith("browser_short.wav lasts 0.02 s.")
     assert toast.locator(".p-toast-detail").inner_text() == "Give at least 0.1 s of speech."
 
 

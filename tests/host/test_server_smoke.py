@@ -87,9 +87,14 @@ def test_run_command_reports_a_bad_set_and_a_refused_workflow(server, comfyui, s
 
 
 def test_a_failing_node_is_named_with_its_message(server, short):
-    rough = server.put_speech("rough.wav", np.full(8_000, 0.1), 8_000)  # no encoder's rate
+    loud = server.put_speech("loud.wav", np.full(16_000, 0.1), 16_000)
+    bad = changed(short, "LoadAudio", audio=loud)
+    encode = next(entry for entry in bad.values() if entry["class_type"] == "InfiniteTalkAudioEncode")
+    bad["902"] = {"class_type": "TrimAudioDuration",  # what it leaves is known when it runs
+                  "inputs": {"audio": encode["inputs"]["audio"], "start_index": 0.0, "duration": 0.05}}  # fmt: skip
+    encode["inputs"] = {**encode["inputs"], "audio": ["902", 0]}
     with pytest.raises(HostError, match=r"InfiniteTalkAudioEncode \(node \w+\): ") as caught:
-        server.queue(changed(short, "LoadAudio", audio=rough))
+        server.queue(bad)
     assert caught.value.details["node_type"] == "InfiniteTalkAudioEncode"
     server.get("/system_stats")  # and the server lives on
 
