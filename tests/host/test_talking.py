@@ -149,10 +149,10 @@ def test_a_cached_run_looks_as_one_that_is_not(stage, talk, monologue, tmp_path)
     apart = np.abs(video.astype(int) - talk[: len(video)]).mean()
     opening, width = (curve[: len(video)] for curve in truth(wave))
     found = score(mouth(video, search_boxes(scene)[0, 0].numpy()), opening, width, scene.unit)
-    print(apart, found)
+    print(apart, found, stage.log.splitlines()[-3:])
     skipped, steps = map(int, re.findall(r"EasyCache - skipped (\d+)/(\d+) steps", stage.log)[-1])
     assert skipped >= 2 and steps == STEPS
-    assert apart < 3 and found.opening >= 0.85
+    assert apart < 1.5 * skipped and found.opening >= 0.85  # measured: 1.2 with 2 skipped, 2.5 with 3
 
 
 def pair(stage, waves: list[torch.Tensor], order: str):
