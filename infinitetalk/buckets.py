@@ -37,6 +37,19 @@ BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
 }  # fmt: skip
 
 
+def check_sides(height: int, width: int, name: str) -> None:
+    """Refuse pictures, in pixels, that are too small to show a person or too large to be held; name: the input."""
+    if min(height, width) < MIN_SIDE:
+        raise InputError(
+            f"{name}: {width}x{height} pixels is too small.", f"Use a picture of at least {MIN_SIDE}x{MIN_SIDE} pixels."
+        )
+    if max(height, width) > MAX_SIDE:
+        raise InputError(
+            f"{name}: {width}x{height} pixels is too large.",
+            f"Scale it down to at most {MAX_SIDE} pixels a side; the video has no more than 2048.",
+        )
+
+
 def check_picture(image: torch.Tensor, name: str = "reference picture") -> None:
     """Refuse a picture that cannot be a reference, with the remedy.
 
@@ -57,15 +70,7 @@ def check_picture(image: torch.Tensor, name: str = "reference picture") -> None:
             1: "Convert the grey picture to RGB first, by repeating its channel three times.",
         }.get(channels, "Convert it to RGB first.")
         raise InputError(f"{name}: {channels} channels ({width}x{height}), not the 3 of RGB.", remedy)
-    if min(height, width) < MIN_SIDE:
-        raise InputError(
-            f"{name}: {width}x{height} pixels is too small.", f"Use a picture of at least {MIN_SIDE}x{MIN_SIDE} pixels."
-        )
-    if max(height, width) > MAX_SIDE:
-        raise InputError(
-            f"{name}: {width}x{height} pixels is too large.",
-            f"Scale it down to at most {MAX_SIDE} pixels a side; the video has no more than 2048.",
-        )
+    check_sides(height, width, name)
     if not torch.isfinite(image).all():
         raise InputError(
             f"{name}: it holds values that are not numbers (NaN or infinite).",

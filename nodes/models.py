@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..infinitetalk.errors import InputError
 from ..infinitetalk.host.adapter_note import keep_note
 from ..infinitetalk.host.attach import attach
 from ..infinitetalk.host.loading import check_adapter_file, check_files, inside_dropped, load_adapter, load_model
 from ..infinitetalk.host.model_files import ADAPTER_FOLDERS, MODEL_FOLDER, find_file, fingerprint, list_files
-from ..infinitetalk.model.layouts import FROM_SOCKET, INSIDE
+from ..infinitetalk.model.layouts import FROM_SOCKET, INSIDE, no_patch
 from ..infinitetalk.model.trained_for import BY_NAME, TRAINED_FOR, note_of
 from .common import ALIASES, CATEGORY, verdict
 
@@ -98,10 +97,7 @@ class InfiniteTalkApplyAdapter(io.ComfyNode):
         if adapter != FROM_SOCKET:
             model_patch = load_adapter(adapter, model)
         elif model_patch is None:
-            raise InputError(
-                f"adapter: {FROM_SOCKET} is chosen and nothing is connected to model_patch.",
-                "Choose an adapter file, or connect Load Model Patch.",
-            )
+            raise no_patch()
         attached = attach(model, model_patch)
         keep_note(attached, note_of(adapter, trained_for), cls.hidden.unique_id)
         return io.NodeOutput(attached)

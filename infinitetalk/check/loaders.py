@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..model.keys import known_to_comfyui
 from ..model.kinds import ADAPTER, CLIP, LORA, MODEL, SPEECH, TEXT, VAE, WANTED, Kind, identify
-from ..model.layouts import FROM_SOCKET, INSIDE, read_inside
+from ..model.layouts import FROM_SOCKET, INSIDE, no_patch, read_inside
 from ..model.quantised import comfyui_reads, has_marks
 from ..model.trained_for import BY_NAME, TRAINED_FOR
 from ..sizes import size_text
@@ -180,10 +180,8 @@ def _check_choice(graph: Graph, node: str, weights: Weights, report: Report) -> 
         report.at(graph.titled(node)).attempt(read_inside, models[0].shapes, models[0].name)
     if graph.kind(node) == "InfiniteTalkApplyAdapter" and choice == FROM_SOCKET:
         if graph.link(node, "model_patch") is None:
-            report.problem(
-                f"{graph.titled(node)}, adapter: {FROM_SOCKET} is chosen and nothing is connected to model_patch.",
-                "Choose an adapter file, or connect Load Model Patch.",
-            )
+            error = no_patch()
+            report.at(graph.titled(node)).problem(error.problem, error.remedy)
 
 
 def _check_type(graph: Graph, node: str, report: Report) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..buckets import MAX_SIDE, MIN_SIDE, pick_bucket
+from ..buckets import check_sides, pick_bucket
 from ..config import FPS, check_size
 from ..panzoom import output_size
 from ..regions import Canvas
@@ -129,14 +129,5 @@ def _film(graph: Graph, node: str, locate: Locate, report: Report) -> tuple[tupl
 
 def _told(found: Picture | Film, name: str, label: str, report: Report) -> tuple[int, int]:
     report.tell("Picture", f"{name}: {found.width}x{found.height} px")
-    if min(found.height, found.width) < MIN_SIDE:
-        report.problem(
-            f"{label}: {found.width}x{found.height} pixels is too small.",
-            f"Use a picture of at least {MIN_SIDE}x{MIN_SIDE} pixels.",
-        )
-    if max(found.height, found.width) > MAX_SIDE:
-        report.problem(
-            f"{label}: {found.width}x{found.height} pixels is too large.",
-            f"Scale it down to at most {MAX_SIDE} pixels a side; the video has no more than 2048.",
-        )
+    report.attempt(check_sides, found.height, found.width, label)
     return found.height, found.width

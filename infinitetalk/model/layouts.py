@@ -108,6 +108,14 @@ def read_inside(shapes: Shapes, model: str) -> AdapterShape:
     return read_adapter(shapes, f"model: {model}")
 
 
+def no_patch() -> InputError:
+    """FROM_SOCKET is chosen, and the socket has nothing."""
+    return InputError(
+        f"adapter: {FROM_SOCKET} is chosen and nothing is connected to model_patch.",
+        "Choose an adapter file, or connect Load Model Patch.",
+    )
+
+
 def _check_sides(shape: tuple[int, ...], sides: int, label: str) -> None:
     if len(shape) != sides or 0 in shape:
         raise InputError(f"{label} has shape {list(shape)} where {sides} sides are due.", _AGAIN)
